@@ -1,0 +1,174 @@
+//! A byte area with atomic words in it.
+
+use super::{AtomicU32, Shadow};
+use core::mem::size_of;
+
+/// Bytes in shared memory, any aligned four of which can be accessed as an atomic
+/// word.
+///
+/// The user keeps the two apart: a word is accessed as bytes only by the one side
+/// that owns it at that moment. In ordinary builds it is a pointer; under loom
+/// words and shadows of the bytes stand behind the area, a race on either ends
+/// the model, and bytes written over a word leave garbage in it, as payload would.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes {
+    base: *mut u8,
+    len: usize,
+}
+
+/// What one word and one shadow stand for.
+const GRANULE: usize = 4;
+const LOOM_WORD: usize = if super::LOOM { size_of::<AtomicU32>() } else { 0 };
+
+impl Bytes {
+    /// Bytes of memory that an area of `len` bytes takes: `len`, but under loom.
+    pub const fn size_for(len: usize) -> usize {
+        len + len / GRANULE * (LOOM_WORD + size_of::<Shadow>())
+    }
+
+    /// The area of `len` bytes, a multiple of 8, at `base`.
+    ///
+    /// # Safety
+    ///
+    /// `base` is aligned to 8 and `size_for(len)` bytes behind it are valid for
+    /// reads and writes while any copy of the result is used; under loom they were
+    /// prepared by [`Bytes::init`].
+    pub const unsafe fn new(base: *mut u8, len: usize) -> Self {
+        Self { base, len }
+    }
+
+    /// Prepares the area, its first word 0. Its other bytes are left as they are.
+    ///
+    /// # Safety
+    ///
+    /// As [`Bytes::new`], and nobody else accesses the area.
+    pub unsafe fn init(base: *mut u8, len: usize) -> Self {
+        let this = Self { base, len };
+        if super::LOOM {
+            for granule in 0..len / GRANULE {
+                // SAFETY: word and shadow lie within size_for(len) bytes, which
+                // the caller gives us alone. Loom's types need no drop.
+                unsafe {
+                    this.words().add(granule).write(AtomicU32::new(0xdead_beef));
+                    Shadow::make(this.shadows(), granule);
+                }
+            }
+        }
+        this.word(0).store(0, super::Ordering::Relaxed);
+        this
+    }
+
+    fn words(&self) -> *mut AtomicU32 {
+        // Aligned: base is, and len is a multiple of 8.
+        self.base.wrapping_add(self.len).cast()
+    }
+
+    fn shadows(&self) -> *mut Shadow {
+        self.base.wrapping_add(self.len + self.len / GRANULE * LOOM_WORD).cast()
+    }
+
+    /// The bytes from `offset`.
+    #[inline(always)]
+    pub fn at(&self, offset: usize) -> *mut u8 {
+        debug_assert!(offset <= self.len);
+        self.base.wrapping_add(offset)
+    }
+
+    /// The word at `offset`, a multiple of 4 within the area.
+    #[inline(always)]
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        debug_assert!(offset.is_multiple_of(GRANULE) && offset < self.len);
+        let word = if super::LOOM {
+            self.words().wrapping_add(offset / GRANULE)
+        } else {
+            self.base.wrapping_add(offset).cast()
+        };
+        // SAFETY: within the area and aligned (both asserted; every caller masks
+        // and rounds), valid by the contract of `new`, and an atomic may be shared.
+        unsafe { &*word }
+    }
+
+    /// Says that the `len` bytes from `offset` are read here.
+    #[inline(always)]
+    pub fn reading(&self, offset: usize, len: usize) {
+        Shadow::read(self.shadows_of(offset, len));
+    }
+
+    /// Says that the `len` bytes from `offset` are written here. A crash point.
+    #[inline(always)]
+    pub fn writing(&self, offset: usize, len: usize) {
+        Shadow::write(self.shadows_of(offset, len));
+        #[cfg(all(loom, any(test, feature = "loom")))]
+        for granule in offset / GRANULE..(offset + len).div_ceil(GRANULE) {
+            // SAFETY: one of the words `init` wrote; loom runs one thread at a
+            // time, no reference to a word outlives its access, and a concurrent
+            // atomic access is what `with_mut` reports.
+            unsafe { &mut *self.words().add(granule) }.overwrite(0xdead_beef);
+        }
+    }
+
+    #[inline(always)]
+    fn shadows_of(&self, offset: usize, len: usize) -> &[Shadow] {
+        debug_assert!(offset + len <= self.len);
+        let (first, end) = (offset / GRANULE, (offset + len).div_ceil(GRANULE));
+        // SAFETY: under loom `init` made one a granule.
+        unsafe { Shadow::slice(self.shadows(), first, end - first) }
+    }
+}
+
+/// Copies out of memory that somebody may be writing at the same time: word by
+/// word with relaxed loads, so that a race gives garbage and not undefined
+/// behaviour.
+///
+/// # Safety
+///
+/// `from` is valid for reads of `len` bytes, `to` for writes; they do not overlap.
+#[inline]
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
+    use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+    const WORD: usize = size_of::<usize>();
+    let mut done = 0;
+    if from.addr().is_multiple_of(WORD) {
+        while len - done >= WORD {
+            // SAFETY: in range by the contract and the loop; `from` is aligned.
+            unsafe {
+                let word = (*from.add(done).cast::<AtomicUsize>()).load(Relaxed);
+                to.add(done).cast::<usize>().write_unaligned(word);
+            }
+            done += WORD;
+        }
+    }
+    while done < len {
+        // SAFETY: in range by the contract and the loop.
+        unsafe { to.add(done).write((*from.add(done).cast::<AtomicU8>()).load(Relaxed)) };
+        done += 1;
+    }
+}
+
+/// Copies into memory that somebody may be reading or writing at the same time;
+/// see [`copy_out`].
+///
+/// # Safety
+///
+/// `from` is valid for reads of `len` bytes, `to` for writes; they do not overlap.
+#[inline]
+pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
+    use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+    const WORD: usize = size_of::<usize>();
+    let mut done = 0;
+    if to.addr().is_multiple_of(WORD) {
+        while len - done >= WORD {
+            // SAFETY: in range by the contract and the loop; `to` is aligned.
+            unsafe {
+                let word = from.add(done).cast::<usize>().read_unaligned();
+                (*to.add(done).cast::<AtomicUsize>()).store(word, Relaxed);
+            }
+            done += WORD;
+        }
+    }
+    while done < len {
+        // SAFETY: in range by the contract and the loop.
+        unsafe { (*to.add(done).cast::<AtomicU8>()).store(from.add(done).read(), Relaxed) };
+        done += 1;
+    }
+}
