@@ -343,9 +343,10 @@ impl<'a, T, M: Trust> SpscRingRef<'a, T, M> {
 
     fn positions_for_producer(&self) -> Result<(u32, u32), Corrupt> {
         let write = self.header().write.load(Relaxed);
-        let released = self.header().released.load(super::REUSE);
-        self.check("write position ahead of the released one by", released, write)?;
-        Ok((write, released))
+        // Not `released`, which may be more than the capacity behind.
+        let consumed = self.header().consumed.load(super::SECOND_LOOK);
+        self.check("write position ahead of the consumed one by", consumed, write)?;
+        Ok((write, consumed))
     }
 
     fn positions_for_consumer(&self) -> Result<u32, Corrupt> {

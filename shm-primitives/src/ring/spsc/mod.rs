@@ -15,8 +15,8 @@
 //!    256        elements         element i at (i mod N) × size
 //! ```
 //!
-//! Positions run freely through all of `u32` and wrap; `write - released` is at
-//! most `N`. Elements begin at the first multiple of their alignment (or of the
+//! Positions run freely through all of `u32` and wrap; `write - consumed` is at
+//! most `N`, `write - released` may be more. Elements begin at the first multiple of their alignment (or of the
 //! one chosen at creation) from 256 on. `consumed` and `released` differ so that a
 //! consumer working through a backlog takes the producer's line seldom: the
 //! producer looks at `released` first, and at `consumed` only before it says

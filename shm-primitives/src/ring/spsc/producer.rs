@@ -138,6 +138,10 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         let read = if second { header.consumed.load(site) } else { header.released.load(site) };
         let used = self.write.wrapping_sub(read);
         if used > self.ring.mask() + 1 {
+            // `released` lags: places given back by `consumed` alone may be filled anew.
+            if !second {
+                return;
+            }
             self.corrupt = Some(Corrupt {
                 what: "write position ahead of the consumer's by",
                 found: used,

@@ -1,0 +1,27 @@
+//! What there is to compare.
+
+pub mod frames;
+pub mod rtt;
+pub mod spsc;
+
+use crate::bench::Bench;
+
+/// Cases that belong together.
+pub struct Group {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Runs its cases.
+    pub run: fn(&Bench) -> Result<(), String>,
+}
+
+/// Every group.
+pub const ALL: &[Group] = &[
+    Group { name: "spsc", run: spsc::run },
+    Group { name: "frames", run: frames::run },
+    Group { name: "rtt", run: rtt::run },
+];
+
+/// The names of the groups.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|group| group.name)
+}

@@ -1,0 +1,32 @@
+//! Compares the rings of `shm-primitives` with their peers, on two CPUs of one machine.
+//!
+//! A peer implements the traits of [`traffic`], and the same generic loops of [`stream`]
+//! and [`round_trip`] drive every one of them. Linux only: threads are pinned, processes
+//! forked and memory shared by its system calls.
+
+pub mod frame;
+pub mod pace;
+pub mod pin;
+pub mod process;
+pub mod region;
+pub mod round_trip;
+pub mod spin;
+pub mod stream;
+pub mod traffic;
+
+#[cfg(feature = "compare")]
+pub mod bench;
+#[cfg(feature = "compare")]
+pub mod groups;
+#[cfg(feature = "compare")]
+pub mod measure;
+#[cfg(feature = "compare")]
+pub mod nightly;
+#[cfg(feature = "compare")]
+pub mod ours;
+#[cfg(feature = "compare")]
+pub mod peers;
+#[cfg(feature = "compare")]
+pub mod report;
+#[cfg(feature = "compare")]
+mod stand_in;

@@ -1,0 +1,94 @@
+//! Our side of every comparison: the one place that names our rings.
+
+use crate::region::Region;
+use crate::traffic::{BatchReceiver, BatchSender, Receiver, Sender};
+use shm_primitives::identity::OwnerId;
+use shm_primitives::part::{Corrupt, Shareable};
+use shm_primitives::region;
+use shm_primitives::ring::spsc::{Consumer, Options, PopError, Producer, PushError, SpscRingRef};
+use std::ops::Range;
+
+pub use crate::stand_in::{frames, frames_size};
+
+/// Bytes that a ring of `capacity` items takes.
+#[must_use]
+pub fn spsc_size<T>(capacity: u32) -> usize {
+    let size = Options::new(capacity).required_size::<T>();
+    size.expect("a size that memory has")
+}
+
+/// Both ends of a new ring of items, in a region of its own.
+#[must_use]
+pub fn spsc<T: Shareable>(region: &Region, capacity: u32) -> (Producer<'_, T>, Consumer<'_, T>) {
+    // SAFETY: the mapping is readable, writable and zeroed, lives as long as the borrow,
+    // and has no other use.
+    let memory = unsafe { region::Region::new(region.base(), region.size()) };
+    // SAFETY: the region is fresh: there was no ring in it, and nobody makes another.
+    let ring = unsafe { SpscRingRef::<T>::init_at(memory, Options::new(capacity)) };
+    let ring = ring.expect("a region of the size asked for");
+    (
+        ring.claim_producer(owner(0)).expect("nobody has it"),
+        ring.claim_consumer(owner(1)).expect("nobody has it"),
+    )
+}
+
+fn owner(index: u32) -> OwnerId {
+    OwnerId::new(index, 1).expect("a small index")
+}
+
+impl<T: Send> Sender<T> for Producer<'_, T> {
+    #[inline]
+    fn try_send(&mut self, item: T) -> bool {
+        match self.push(item) {
+            Ok(()) => true,
+            Err(PushError::Full(_)) => false,
+            Err(PushError::Corrupt(_)) => corrupt(self.corruption()),
+        }
+    }
+}
+
+impl<T: Send> Receiver<T> for Consumer<'_, T> {
+    #[inline]
+    fn try_recv(&mut self) -> Option<T> {
+        match self.pop() {
+            Ok(item) => Some(item),
+            Err(PopError::Empty) => None,
+            Err(PopError::Corrupt) => corrupt(self.corruption()),
+        }
+    }
+}
+
+/// Not to be taken for a ring that is full or empty, and waited for.
+#[cold]
+#[inline(never)]
+fn corrupt(what: Option<Corrupt>) -> ! {
+    panic!("our ring says it is corrupt: {what:?}");
+}
+
+impl BatchSender for Producer<'_, u64> {
+    #[inline]
+    fn send_some(&mut self, items: Range<u64>) -> usize {
+        if let Some(grant) = self.grant((items.end - items.start) as usize) {
+            return grant.fill(items);
+        }
+        match self.corruption() {
+            None => 0,
+            what => corrupt(what),
+        }
+    }
+}
+
+impl BatchReceiver for Consumer<'_, u64> {
+    #[inline]
+    fn recv_some(&mut self, max: usize, each: impl FnMut(u64)) -> usize {
+        let grant = match self.read(max) {
+            Ok(grant) => grant,
+            Err(PopError::Empty) => return 0,
+            Err(PopError::Corrupt) => corrupt(self.corruption()),
+        };
+        let count = grant.len();
+        grant.iter().copied().for_each(each);
+        grant.release(count);
+        count
+    }
+}

@@ -1,0 +1,8 @@
+//! The peers that stable builds, each used as its documentation advises.
+
+pub mod bbqueue;
+pub mod crossbeam;
+pub mod heapless;
+pub mod kanal;
+pub mod ringbuf;
+pub mod rtrb;

@@ -1,0 +1,44 @@
+//! One function per operation, for `.ci/disassembly` to read.
+
+#![no_std]
+
+use firmware::Item;
+use firmware::ring::{Consumer, Producer};
+use heapless::spsc;
+
+/// Ours.
+#[unsafe(no_mangle)]
+pub extern "C" fn push_probe(producer: &mut Producer, item: &Item) -> bool {
+    producer.push(*item).is_ok()
+}
+
+/// Ours.
+#[unsafe(no_mangle)]
+pub extern "C" fn pop_probe(consumer: &mut Consumer, item: &mut Item) -> bool {
+    consumer.pop().map(|popped| *item = popped).is_ok()
+}
+
+/// heapless's, to compare the size with.
+#[unsafe(no_mangle)]
+pub extern "C" fn heapless_push_probe(
+    producer: &mut spsc::Producer<'static, Item>,
+    item: &Item,
+) -> bool {
+    producer.enqueue(*item).is_ok()
+}
+
+/// heapless's, to compare the size with.
+#[unsafe(no_mangle)]
+pub extern "C" fn heapless_pop_probe(
+    consumer: &mut spsc::Consumer<'static, Item>,
+    item: &mut Item,
+) -> bool {
+    consumer.dequeue().map(|popped| *item = popped).is_some()
+}
+
+// Bare targets have semihosting's.
+#[cfg(not(target_os = "none"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

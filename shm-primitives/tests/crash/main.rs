@@ -1,0 +1,11 @@
+//! Death at every step of every operation, and what the survivors find.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg crash_points" cargo test -p shm-primitives --test crash
+//! ```
+#![cfg(crash_points)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+mod spsc;
