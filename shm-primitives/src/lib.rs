@@ -13,7 +13,7 @@ pub mod sync;
 
 /// Every place whose memory ordering matters, with its partner and the model that
 /// fails when it is weakened.
-pub const SITES: &[&[sync::Site]] = &[part::SITES, ring::spsc::SITES];
+pub const SITES: &[&[sync::Site]] = &[part::SITES, ring::spsc::SITES, ring::frame::SITES];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {

@@ -72,7 +72,10 @@ mod runner {
                             Ok(how) => ("caught", how),
                             Err(how) => ("MISSED", how),
                         };
-                        println!("{mark} {} to {to:?} by {model}, {seconds:.1} s: {how}", site.name);
+                        println!(
+                            "{mark} {} to {to:?} by {model}, {seconds:.1} s: {how}",
+                            site.name
+                        );
                         if verdict.is_err() {
                             *failed.lock().unwrap() += 1;
                         }

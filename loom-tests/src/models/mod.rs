@@ -1,9 +1,10 @@
 //! The models, a file for each structure.
 
+pub mod frame;
 pub mod part;
 pub mod spsc;
 
 /// Every model, by name.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    [part::MODELS, spsc::MODELS].into_iter().flatten()
+    [part::MODELS, spsc::MODELS, frame::MODELS].into_iter().flatten()
 }

@@ -259,6 +259,12 @@ impl PartHeader {
         Ok((this, facts))
     }
 
+    /// The options word; for a part of this process's own making.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub(crate) fn options(&self) -> u32 {
+        self.options.load(Relaxed)
+    }
+
     fn owner(&self, end: End) -> &AtomicU32 {
         &self.owners[end as usize]
     }

@@ -360,6 +360,65 @@ impl<'a, T, M: Trust> SpscRingRef<'a, T, M> {
 }
 
 impl<'a, T: Shareable, M: Trust> SpscRingRef<'a, T, M> {
+    fn on(
+        region: &Region<'a>,
+        header: NonNull<Header>,
+        data: usize,
+        shadows: usize,
+        capacity: u32,
+    ) -> Self {
+        // SAFETY: both offsets were checked to lie in the region.
+        unsafe {
+            Self {
+                header,
+                slots: region.base().add(data).cast(),
+                shadows: region.base().add(shadows).cast().as_ptr(),
+                mask: capacity - 1,
+                memory: PhantomData,
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As the public functions below say.
+    unsafe fn attach_any(region: Region<'a>, capacity: Option<u32>) -> Result<Self, AttachError> {
+        let expected = Expected {
+            kind: Kind::SPSC_RING,
+            version: VERSION,
+            stride: size_of::<T>() as u32,
+            max_capacity: MAX_CAPACITY,
+            capacity,
+        };
+        check_region(&region, size_of::<Header>(), LINE)?;
+        // SAFETY: under loom the caller attaches to what init_at made.
+        let (_, found) = unsafe { PartHeader::check(&region, expected)? };
+        let alignment = 1u32.checked_shl(found.options).unwrap_or(0);
+        if alignment == 0 || alignment > 4096 {
+            return Err(AttachError::UnsupportedOption { found: found.options });
+        }
+        let Some(shape) = Shape::of::<T>(found.capacity, alignment) else {
+            return Err(AttachError::TooSmall { found: region.len(), wanted: usize::MAX });
+        };
+        let wanted = facts::<T>(found.capacity, shape.data, shape.alignment, found.start);
+        if found.layout != wanted.layout {
+            return Err(AttachError::WrongLayout { found: found.layout, wanted: wanted.layout });
+        }
+        if found.data != wanted.data {
+            return Err(Corrupt {
+                what: "offset of the elements",
+                found: found.data,
+                limit: wanted.data,
+            }
+            .into());
+        }
+        check_region(&region, shape.total, shape.alignment)?;
+        data_of(&region, shape.data, size_of::<T>() * found.capacity as usize)?;
+        Ok(Self::on(&region, region.base().cast(), shape.data, shape.shadows, found.capacity))
+    }
+}
+
+impl<'a, T: Shareable> SpscRingRef<'a, T, Trusted> {
     /// Creates an empty ring at the start of `region`. Nobody can attach to it
     /// before all of it is written.
     ///
@@ -426,65 +485,13 @@ impl<'a, T: Shareable, M: Trust> SpscRingRef<'a, T, M> {
         }
     }
 
-    fn on(
-        region: &Region<'a>,
-        header: NonNull<Header>,
-        data: usize,
-        shadows: usize,
-        capacity: u32,
-    ) -> Self {
-        // SAFETY: both offsets were checked to lie in the region.
-        unsafe {
-            Self {
-                header,
-                slots: region.base().add(data).cast(),
-                shadows: region.base().add(shadows).cast().as_ptr(),
-                mask: capacity - 1,
-                memory: PhantomData,
-            }
-        }
+    /// The same ring to one who trusts its other writers no more than
+    /// [`attach_untrusted`](SpscRingRef::attach_untrusted) does.
+    pub fn untrusted(self) -> SpscRingRef<'a, T, Untrusted> {
+        let Self { header, slots, shadows, mask, memory: _ } = self;
+        SpscRingRef { header, slots, shadows, mask, memory: PhantomData }
     }
 
-    /// # Safety
-    ///
-    /// As the public functions below say.
-    unsafe fn attach_any(region: Region<'a>, capacity: Option<u32>) -> Result<Self, AttachError> {
-        let expected = Expected {
-            kind: Kind::SPSC_RING,
-            version: VERSION,
-            stride: size_of::<T>() as u32,
-            max_capacity: MAX_CAPACITY,
-            capacity,
-        };
-        check_region(&region, size_of::<Header>(), LINE)?;
-        // SAFETY: under loom the caller attaches to what init_at made.
-        let (_, found) = unsafe { PartHeader::check(&region, expected)? };
-        let alignment = 1u32.checked_shl(found.options).unwrap_or(0);
-        if alignment == 0 || alignment > 4096 {
-            return Err(AttachError::UnsupportedOption { found: found.options });
-        }
-        let Some(shape) = Shape::of::<T>(found.capacity, alignment) else {
-            return Err(AttachError::TooSmall { found: region.len(), wanted: usize::MAX });
-        };
-        let wanted = facts::<T>(found.capacity, shape.data, shape.alignment, found.start);
-        if found.layout != wanted.layout {
-            return Err(AttachError::WrongLayout { found: found.layout, wanted: wanted.layout });
-        }
-        if found.data != wanted.data {
-            return Err(Corrupt {
-                what: "offset of the elements",
-                found: found.data,
-                limit: wanted.data,
-            }
-            .into());
-        }
-        check_region(&region, shape.total, shape.alignment)?;
-        data_of(&region, shape.data, size_of::<T>() * found.capacity as usize)?;
-        Ok(Self::on(&region, region.base().cast(), shape.data, shape.shadows, found.capacity))
-    }
-}
-
-impl<'a, T: Shareable> SpscRingRef<'a, T, Trusted> {
     /// Attaches to the ring at the start of `region`; `capacity` is checked if given.
     ///
     /// # Errors

@@ -1,0 +1,528 @@
+//! The ring's memory: created, attached to, claimed.
+
+use super::{Checksum, HEADER, PADDING, Reader, Writer, footprint};
+use crate::identity::OwnerId;
+use crate::part::{
+    AttachError, ClaimError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader, Trust,
+    Trusted, Untrusted, check_region, layout_hash, owner_of,
+};
+use crate::region::Region;
+use crate::sync::{AtomicU32, Bytes, LOOM, Ordering::Relaxed, with_read_modify_write};
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::{offset_of, size_of};
+use core::ptr::NonNull;
+
+const VERSION: u32 = 1;
+const MIN_CAPACITY: u32 = 64;
+pub(super) const MAX_CAPACITY: u32 = 1 << 30;
+
+/// The ring's words, before its data.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(super) struct Words {
+    pub part: PartHeader,
+    pub write: Line<AtomicU32>,
+    pub released: Line<AtomicU32>,
+    pub consumed: Line<AtomicU32>,
+}
+
+const DATA: usize = size_of::<Words>();
+
+const _: () = assert!(
+    LOOM || DATA == 256
+        && offset_of!(Words, write) == 64
+        && offset_of!(Words, released) == 128
+        && offset_of!(Words, consumed) == 192
+);
+
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+impl Words {
+    pub(super) const fn new(options: Options) -> Self {
+        Self {
+            part: PartHeader::new(options.facts()),
+            write: Line(AtomicU32::new(options.start)),
+            released: Line(AtomicU32::new(options.start)),
+            consumed: Line(AtomicU32::new(options.start)),
+        }
+    }
+}
+
+/// What a new ring is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Bytes of data: a power of two from 64 to 2³⁰.
+    pub capacity: u32,
+    /// Whether frames carry a checksum.
+    pub checksum: Checksum,
+    /// The position it begins at, a multiple of 8; not 0 only to test the wrap.
+    pub start: u32,
+}
+
+impl Options {
+    /// A ring of `capacity` bytes whose frames carry no checksum.
+    pub const fn new(capacity: u32) -> Self {
+        Self { capacity, checksum: Checksum::None, start: 0 }
+    }
+
+    /// The same with frames that carry `checksum`.
+    pub const fn checksum(mut self, checksum: Checksum) -> Self {
+        self.checksum = checksum;
+        self
+    }
+
+    /// The same beginning at position `start`.
+    pub const fn start(mut self, start: u32) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Bytes of the largest payload: half the capacity less 16.
+    pub const fn max_payload(&self) -> usize {
+        (self.capacity as usize / 2).saturating_sub(8 + HEADER as usize)
+    }
+
+    /// Bytes the ring takes; `None` if it does not fit the address space.
+    pub const fn required_size(&self) -> Option<usize> {
+        let data = Bytes::size_for(self.capacity as usize);
+        match DATA.checked_add(data) {
+            Some(size) if size <= isize::MAX as usize => Some(size),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_valid(&self) -> bool {
+        self.capacity.is_power_of_two()
+            && self.capacity >= MIN_CAPACITY
+            && self.capacity <= MAX_CAPACITY
+    }
+
+    const fn facts(&self) -> Facts {
+        Facts {
+            kind: Kind::FRAME_RING,
+            version: VERSION,
+            layout: layout_hash(&[Kind::FRAME_RING.0, VERSION, HEADER]),
+            capacity: self.capacity,
+            stride: 1,
+            options: self.checksum.to_word(),
+            data: DATA as u32,
+            start: self.start,
+        }
+    }
+}
+
+/// A frame ring in memory that others reach too: what its ends are claimed from.
+///
+/// `M` says how far the memory's other writers are believed.
+pub struct FrameRingRef<'a, M: Trust = Trusted> {
+    pub(super) words: NonNull<Words>,
+    pub(super) data: Bytes,
+    pub(super) mask: u32,
+    pub(super) checksum: Checksum,
+    pub(super) memory: PhantomData<(&'a UnsafeCell<u8>, M)>,
+}
+
+impl<M: Trust> Clone for FrameRingRef<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<M: Trust> Copy for FrameRingRef<'_, M> {}
+
+// SAFETY: it gives access to atomics only; the ends, which access data, are claimed and are
+// Send on their own account.
+unsafe impl<M: Trust> Send for FrameRingRef<'_, M> {}
+// SAFETY: as above.
+unsafe impl<M: Trust> Sync for FrameRingRef<'_, M> {}
+
+impl<'a, M: Trust> FrameRingRef<'a, M> {
+    #[inline(always)]
+    pub(super) fn words(&self) -> &'a Words {
+        // SAFETY: valid for 'a: a ring's own field, or memory checked by attach. It holds
+        // atomics only.
+        unsafe { self.words.as_ref() }
+    }
+
+    /// Bytes of data.
+    #[inline(always)]
+    pub fn capacity(&self) -> usize {
+        self.mask as usize + 1
+    }
+
+    /// Bytes of the largest payload.
+    #[inline(always)]
+    pub fn max_payload(&self) -> usize {
+        (self.max_footprint() - HEADER) as usize
+    }
+
+    /// Whether frames carry a checksum.
+    #[inline(always)]
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+
+    /// Bytes that the largest frame takes with its header.
+    #[inline(always)]
+    pub(super) fn max_footprint(&self) -> u32 {
+        self.mask / 2 - 7
+    }
+
+    #[inline(always)]
+    pub(super) fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// Where the byte at `position` lies in the data.
+    #[inline(always)]
+    pub(super) fn offset(&self, position: u32) -> usize {
+        (position & self.mask) as usize
+    }
+
+    /// The word at `position`, a multiple of 8.
+    #[inline(always)]
+    pub(super) fn word(&self, position: u32) -> &AtomicU32 {
+        self.data.word(self.offset(position))
+    }
+
+    /// What a word that is not 0 says about the frame at `position`, checked.
+    #[inline(always)]
+    pub(super) fn decode(&self, position: u32, word: u32) -> Result<Found, Corrupt> {
+        let rest = self.mask + 1 - (position & self.mask);
+        if word & PADDING == 0 {
+            let takes = word.wrapping_add(7) & !7;
+            if word < HEADER || word > self.max_footprint() || takes > rest {
+                return Err(Corrupt {
+                    what: "frame length",
+                    found: word,
+                    limit: rest.min(self.max_footprint()),
+                });
+            }
+            return Ok(Found::Frame { payload: word - HEADER });
+        }
+        let padding = word & !PADDING;
+        // Padding is shorter than the frame it makes room for, so it never begins the data.
+        if padding != rest || padding >= self.max_footprint() {
+            return Err(Corrupt { what: "padding", found: padding, limit: rest });
+        }
+        Ok(Found::Padding(padding))
+    }
+
+    /// Who has the writer's end (`Writing`) or the reader's (`Reading`); `None` if nobody
+    /// has. Only a hint unless the owner is the caller.
+    ///
+    /// # Errors
+    ///
+    /// The word is no owner's.
+    pub fn owner(&self, end: End) -> Result<Option<OwnerId>, Corrupt> {
+        owner_of(&self.words().part, end)
+    }
+
+    fn aligned(what: &'static str, position: u32) -> Result<u32, Corrupt> {
+        if !position.is_multiple_of(super::ALIGNMENT) {
+            return Err(Corrupt { what, found: position, limit: super::ALIGNMENT });
+        }
+        Ok(position)
+    }
+
+    /// The end of what is published: the first word that is 0. For a writer that takes over;
+    /// nobody else writes meanwhile.
+    ///
+    /// The walk begins at the stored position, or at the reader's if that is further: what is
+    /// behind the reader may already have been overwritten by a frame that was never
+    /// published.
+    pub(super) fn published_end(&self) -> Result<u32, Corrupt> {
+        let stored = Self::aligned("write position", self.words().write.load(Relaxed))?;
+        let consumed = self.words().consumed.load(super::SECOND_LOOK);
+        let consumed = Self::aligned("consumed position", consumed)?;
+        let begin = if stored.wrapping_sub(consumed).cast_signed() < 0 { consumed } else { stored };
+        let mut position = begin;
+        loop {
+            let word = self.word(position).load(Relaxed);
+            if word == 0 {
+                return Ok(position);
+            }
+            position = position.wrapping_add(match self.decode(position, word)? {
+                Found::Frame { payload } => footprint(payload),
+                Found::Padding(padding) => padding,
+            });
+            let (walked, limit) = (position.wrapping_sub(begin), self.mask + 1);
+            if walked > limit {
+                return Err(Corrupt {
+                    what: "frames beyond the write position",
+                    found: walked,
+                    limit,
+                });
+            }
+        }
+    }
+
+    pub(super) fn consumed_for_writer(&self, write: u32) -> Result<u32, Corrupt> {
+        let consumed = self.words().consumed.load(super::SECOND_LOOK);
+        self.check_used(write, consumed)
+    }
+
+    /// A reader's position is not ahead of the writer's nor more than the capacity behind.
+    #[inline(always)]
+    pub(super) fn check_used(&self, write: u32, read: u32) -> Result<u32, Corrupt> {
+        let used = write.wrapping_sub(read);
+        if used > self.mask + 1 || !used.is_multiple_of(super::ALIGNMENT) {
+            return Err(Corrupt {
+                what: "write position ahead of the reader's by",
+                found: used,
+                limit: self.mask + 1,
+            });
+        }
+        Ok(read)
+    }
+
+    fn on(region: &Region<'a>, capacity: u32, checksum: Checksum) -> Self {
+        Self {
+            words: region.base().cast(),
+            // SAFETY: every caller has checked that header and data lie in the region, which
+            // is valid for 'a; 256 is a multiple of 8.
+            data: unsafe { Bytes::new(region.base().add(DATA).as_ptr(), capacity as usize) },
+            mask: capacity - 1,
+            checksum,
+            memory: PhantomData,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As the public functions below say.
+    unsafe fn attach_any(region: Region<'a>, capacity: Option<u32>) -> Result<Self, AttachError> {
+        let expected = Expected {
+            kind: Kind::FRAME_RING,
+            version: VERSION,
+            stride: 1,
+            max_capacity: MAX_CAPACITY,
+            capacity,
+        };
+        check_region(&region, DATA, LINE)?;
+        // SAFETY: under loom the caller attaches to what zero_at made.
+        let (_, found) = unsafe { PartHeader::check(&region, expected)? };
+        if found.capacity < MIN_CAPACITY {
+            return Err(AttachError::BadCapacity { found: found.capacity, maximum: MAX_CAPACITY });
+        }
+        let Some(checksum) = Checksum::from_word(found.options) else {
+            return Err(AttachError::UnsupportedOption { found: found.options });
+        };
+        let options = Options::new(found.capacity).checksum(checksum);
+        let wanted = options.facts();
+        if found.layout != wanted.layout {
+            return Err(AttachError::WrongLayout { found: found.layout, wanted: wanted.layout });
+        }
+        if found.data != wanted.data {
+            return Err(Corrupt {
+                what: "offset of the data",
+                found: found.data,
+                limit: wanted.data,
+            }
+            .into());
+        }
+        check_region(&region, options.required_size().unwrap_or(usize::MAX), LINE)?;
+        Ok(Self::on(&region, found.capacity, checksum))
+    }
+}
+
+/// What a word at a frame's place says.
+pub(super) enum Found {
+    /// A frame.
+    Frame {
+        /// Bytes of its payload.
+        payload: u32,
+    },
+    /// So many bytes of padding.
+    Padding(u32),
+}
+
+impl<'a> FrameRingRef<'a, Trusted> {
+    /// Creates an empty ring at the start of `region`. Nobody can attach to it before all of
+    /// it is written. Costs no more than its header and its first word, however large the
+    /// ring: in a sparse mapping no further page is touched.
+    ///
+    /// # Errors
+    ///
+    /// `BadCapacity`, `TooSmall`, `Misaligned` (to 64), `UnsupportedOption` for a start that
+    /// is no multiple of 8.
+    ///
+    /// # Safety
+    ///
+    /// Nobody has an end of a ring that stood there before, and nobody creates another at
+    /// the same time. Attachers may try all the while. Under loom `zero_at` was called
+    /// before.
+    pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
+        if !options.is_valid() {
+            return Err(AttachError::BadCapacity {
+                found: options.capacity,
+                maximum: MAX_CAPACITY,
+            });
+        }
+        if !options.start.is_multiple_of(super::ALIGNMENT) {
+            return Err(AttachError::UnsupportedOption { found: options.start });
+        }
+        let size = options.required_size().unwrap_or(usize::MAX);
+        check_region(&region, size, LINE)?;
+        // SAFETY: large enough and aligned (just checked), and ours by contract.
+        let part = unsafe { PartHeader::prepare(&region, &options.facts()) };
+        let ring = Self::on(&region, options.capacity, options.checksum);
+        let words = ring.words();
+        words.write.store(options.start, Relaxed);
+        words.released.store(options.start, Relaxed);
+        words.consumed.store(options.start, Relaxed);
+        ring.word(options.start).store(0, Relaxed);
+        part.publish();
+        Ok(ring)
+    }
+
+    /// What mapping fresh memory is in ordinary builds: makes loom's atomics, all zero, where
+    /// [`init_at`](Self::init_at) will create a ring with `options`.
+    ///
+    /// # Safety
+    ///
+    /// The region is large enough for these options, aligned, and the caller's alone.
+    #[cfg(all(loom, any(test, feature = "loom")))]
+    pub unsafe fn zero_at(region: &Region<'a>, options: Options) {
+        let word = || Line(AtomicU32::new(0));
+        // SAFETY: the caller's contract. Loom's types need no drop.
+        unsafe {
+            region.base().cast::<Words>().write(Words {
+                part: PartHeader::zero(),
+                write: word(),
+                released: word(),
+                consumed: word(),
+            });
+            Bytes::init(region.base().add(DATA).as_ptr(), options.capacity as usize);
+        }
+    }
+
+    /// The same ring to one who trusts its other writers no more than
+    /// [`attach_untrusted`](FrameRingRef::attach_untrusted) does.
+    pub fn untrusted(self) -> FrameRingRef<'a, Untrusted> {
+        let Self { words, data, mask, checksum, memory: _ } = self;
+        FrameRingRef { words, data, mask, checksum, memory: PhantomData }
+    }
+
+    /// Attaches to the ring at the start of `region`; `capacity` is checked if given.
+    ///
+    /// # Errors
+    ///
+    /// What is there is not a frame ring: see [`AttachError`]. Nothing is written.
+    ///
+    /// # Safety
+    ///
+    /// Every writer of this memory keeps the ring's protocol: it uses this crate, or does
+    /// what this module's documentation says. Where that cannot be promised, use
+    /// [`attach_untrusted`](FrameRingRef::attach_untrusted).
+    pub unsafe fn attach(region: Region<'a>, capacity: Option<u32>) -> Result<Self, AttachError> {
+        // SAFETY: passed on.
+        unsafe { Self::attach_any(region, capacity) }
+    }
+}
+
+impl<'a> FrameRingRef<'a, Untrusted> {
+    /// Attaches to the ring at the start of `region`, whoever else may write to it and
+    /// whatever: payloads are copied out before they are looked at, and no reference into the
+    /// memory is ever given out.
+    ///
+    /// # Errors
+    ///
+    /// What is there is not a frame ring: see [`AttachError`]. Nothing is written.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub fn attach_untrusted(
+        region: Region<'a>,
+        capacity: Option<u32>,
+    ) -> Result<Self, AttachError> {
+        // SAFETY: untrusted handles make atomic accesses only, at places computed from what
+        // was copied and checked here.
+        unsafe { Self::attach_any(region, capacity) }
+    }
+}
+
+with_read_modify_write! {
+    impl<'a, M: Trust> FrameRingRef<'a, M> {
+        /// Takes the writer's end. Dropping the handle gives it back.
+        ///
+        /// # Errors
+        ///
+        /// `Owned` while somebody has it, be he alive or dead; `Corrupt` if the positions are
+        /// impossible, and then it stays free.
+        pub fn claim_writer(&self, owner: OwnerId) -> Result<Writer<'a, M>, ClaimError> {
+            crate::part::claim_owner(&self.words().part, End::Writing, owner)?;
+            self.writer(owner)
+        }
+
+        /// Takes the reader's end. Dropping the handle gives it back.
+        ///
+        /// # Errors
+        ///
+        /// As [`claim_writer`](Self::claim_writer).
+        pub fn claim_reader(&self, owner: OwnerId) -> Result<Reader<'a, M>, ClaimError> {
+            crate::part::claim_owner(&self.words().part, End::Reading, owner)?;
+            self.reader(owner)
+        }
+
+        /// Takes the writer's end from one proven dead. What it had published stays; what it
+        /// had not does not exist.
+        ///
+        /// # Errors
+        ///
+        /// `NotTheOwner` if the end is not the dead one's (somebody else was faster);
+        /// `Corrupt` if the positions are impossible.
+        pub fn recover_writer(
+            &self, dead: crate::identity::Dead<OwnerId>, owner: OwnerId,
+        ) -> Result<Writer<'a, M>, ClaimError> {
+            crate::part::recover_owner(&self.words().part, End::Writing, dead, owner)?;
+            self.writer(owner)
+        }
+
+        /// Takes the reader's end from one proven dead. The frame it had in hand is seen again
+        /// if it died before it had stored its position.
+        ///
+        /// # Errors
+        ///
+        /// As [`recover_writer`](Self::recover_writer).
+        pub fn recover_reader(
+            &self, dead: crate::identity::Dead<OwnerId>, owner: OwnerId,
+        ) -> Result<Reader<'a, M>, ClaimError> {
+            crate::part::recover_owner(&self.words().part, End::Reading, dead, owner)?;
+            self.reader(owner)
+        }
+
+        fn writer(&self, owner: OwnerId) -> Result<Writer<'a, M>, ClaimError> {
+            let positions = self.published_end().and_then(|write| {
+                Ok((write, self.consumed_for_writer(write)?))
+            });
+            match positions {
+                Ok((write, consumed)) => Ok(Writer::new(*self, write, consumed, Some(owner))),
+                Err(corrupt) => {
+                    crate::part::release_owner(&self.words().part, End::Writing, owner);
+                    Err(corrupt.into())
+                }
+            }
+        }
+
+        fn reader(&self, owner: OwnerId) -> Result<Reader<'a, M>, ClaimError> {
+            match Self::aligned("consumed position", self.words().consumed.load(Relaxed)) {
+                Ok(consumed) => {
+                    self.words().released.store(consumed, super::RELEASE);
+                    Ok(Reader::new(*self, consumed, Some(owner)))
+                }
+                Err(corrupt) => {
+                    crate::part::release_owner(&self.words().part, End::Reading, owner);
+                    Err(corrupt.into())
+                }
+            }
+        }
+    }
+}
+
+impl<M: Trust> fmt::Debug for FrameRingRef<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameRingRef")
+            .field("capacity", &self.capacity())
+            .field("checksum", &self.checksum)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,313 @@
+//! The reader's end.
+
+use super::layout::{Found, FrameRingRef};
+use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE, footprint};
+use crate::identity::OwnerId;
+use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
+use crate::sync::{Ordering::Relaxed, copy_out, crash, prefetch};
+use core::fmt;
+use core::ops::Deref;
+use core::slice;
+
+/// How far ahead of itself a reader of small frames fetches, in bytes.
+const AHEAD: u32 = 1024;
+/// Frames up to this size are small: the hardware's own prefetch serves larger ones.
+const SMALL: u32 = 192;
+const CACHE_LINE: u32 = 64;
+
+/// The reader's end of a frame ring: one thread at a time.
+///
+/// No operation blocks, spins, allocates, makes a system call, or uses a
+/// read-modify-write or a fence.
+pub struct Reader<'a, M: Trust = Trusted> {
+    ring: FrameRingRef<'a, M>,
+    read: u32,
+    /// What `released` holds.
+    released: u32,
+    /// A position the writer has reached, as last seen.
+    bound: u32,
+    /// Up to where lines were fetched ahead.
+    fetched: u32,
+    owner: Option<OwnerId>,
+    corrupt: Option<Corrupt>,
+}
+
+/// Why nothing was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// There is no frame.
+    Empty,
+    /// The buffer given is too small for the frame, which stays in the ring.
+    TooSmall {
+        /// Bytes the frame's payload has.
+        needed: usize,
+    },
+    /// A length, a position or a checksum is wrong; see [`Reader::corruption`].
+    Corrupt,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the ring is empty"),
+            Self::TooSmall { needed } => {
+                write!(f, "the frame has {needed} bytes, more than the buffer given")
+            }
+            Self::Corrupt => f.write_str("the ring's next frame is corrupt"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+impl<'a, M: Trust> Reader<'a, M> {
+    pub(super) fn new(ring: FrameRingRef<'a, M>, read: u32, owner: Option<OwnerId>) -> Self {
+        Self { ring, read, released: read, bound: read, fetched: read, owner, corrupt: None }
+    }
+
+    /// Bytes of data the ring has.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Bytes of the largest payload.
+    pub fn max_payload(&self) -> usize {
+        self.ring.max_payload()
+    }
+
+    /// Whether there is no frame to read. Once it says no, there stays one until it is
+    /// released; a yes may be out of date at once.
+    pub fn is_empty(&mut self) -> bool {
+        self.next() == Err(ReadError::Empty)
+    }
+
+    /// What was found wrong with the ring, once it was. The handle stays as it is and reads
+    /// nothing more.
+    pub fn corruption(&self) -> Option<Corrupt> {
+        self.corrupt
+    }
+
+    #[cold]
+    fn poison(&mut self, corrupt: Corrupt) -> ReadError {
+        self.corrupt = Some(corrupt);
+        ReadError::Corrupt
+    }
+
+    /// The payload's length of the frame at the reader's position, past padding.
+    #[inline(always)]
+    fn next(&mut self) -> Result<u32, ReadError> {
+        if self.corrupt.is_some() {
+            return Err(ReadError::Corrupt);
+        }
+        let word = self.ring.word(self.read).load(OBSERVE);
+        if word == 0 {
+            self.give_back();
+            return Err(ReadError::Empty);
+        }
+        match self.ring.decode(self.read, word) {
+            Ok(Found::Frame { payload }) => Ok(payload),
+            Ok(Found::Padding(padding)) => self.next_after(padding),
+            Err(corrupt) => Err(self.poison(corrupt)),
+        }
+    }
+
+    /// The same behind padding, at the start of the data.
+    #[cold]
+    fn next_after(&mut self, padding: u32) -> Result<u32, ReadError> {
+        let position = self.read.wrapping_add(padding);
+        let word = self.ring.word(position).load(OBSERVE);
+        // The frame was there before its padding was published.
+        match self.ring.decode(position, word) {
+            Ok(Found::Frame { payload }) => {
+                self.read = position;
+                Ok(payload)
+            }
+            Ok(Found::Padding(padding)) => Err(self.poison(Corrupt {
+                what: "padding after padding",
+                found: padding,
+                limit: 0,
+            })),
+            Err(corrupt) => Err(self.poison(corrupt)),
+        }
+    }
+
+    /// Fetches lines of the frames that are known to follow. A frame's length is a pointer to
+    /// the next: without this, every small frame would cost a miss of its own.
+    #[inline(always)]
+    fn fetch_ahead(&mut self, payload: u32) {
+        if payload > SMALL {
+            return;
+        }
+        if self.bound.wrapping_sub(self.read).cast_signed() <= 0 {
+            let seen = self.ring.words().write.load(Relaxed);
+            // Only a hint: out of range it is the reader's own position.
+            let ahead = seen.wrapping_sub(self.read);
+            self.bound = if ahead <= self.ring.capacity() as u32 { seen } else { self.read };
+        }
+        if self.fetched.wrapping_sub(self.read).cast_signed() < 0 {
+            self.fetched = self.read;
+        }
+        let known = self.bound.wrapping_sub(self.read).cast_signed().max(0).cast_unsigned();
+        let until = self.read.wrapping_add(known.min(AHEAD));
+        while until.wrapping_sub(self.fetched).cast_signed() >= CACHE_LINE.cast_signed() {
+            self.fetched = self.fetched.wrapping_add(CACHE_LINE);
+            prefetch(self.ring.data().at(self.ring.offset(self.fetched)));
+        }
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self) {
+        if self.released != self.read {
+            self.released = self.read;
+            self.ring.words().released.store(self.read, RELEASE);
+        }
+    }
+
+    /// Leaves a frame with `payload` bytes behind.
+    #[inline(always)]
+    fn advance(&mut self, payload: u32) {
+        self.read = self.read.wrapping_add(footprint(payload));
+        self.ring.words().consumed.store(self.read, CONSUMED);
+        // No further frame is known, or an eighth of the ring since the last store.
+        if self.bound.wrapping_sub(self.read).cast_signed() <= 0
+            || self.read.wrapping_sub(self.released) > self.ring.capacity() as u32 / RELEASE_SHARE
+        {
+            self.give_back();
+        }
+    }
+
+    fn check_sum(&mut self, stored: u32, payload: &[u8]) -> Result<(), ReadError> {
+        let computed = self.ring.checksum().of(payload);
+        if stored != computed {
+            let corrupt = Corrupt { what: "checksum of a frame", found: stored, limit: computed };
+            return Err(self.poison(corrupt));
+        }
+        Ok(())
+    }
+
+    fn stored_checksum(&self) -> u32 {
+        self.ring.data().word(self.ring.offset(self.read) + 4).load(Relaxed)
+    }
+
+    /// Copies the payload of the next frame to the start of `buffer` and releases the frame;
+    /// its length.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`]; the frame stays in the ring.
+    pub fn pop_into(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let payload = self.next()?;
+        self.fetch_ahead(payload);
+        let length = payload as usize;
+        let Some(buffer) = buffer.get_mut(..length) else {
+            return Err(ReadError::TooSmall { needed: length });
+        };
+        let stored = self.stored_checksum();
+        let offset = self.ring.offset(self.read) + HEADER as usize;
+        self.ring.data().reading(offset, length);
+        let from = self.ring.data().at(offset);
+        if M::IN_PLACE {
+            // SAFETY: the frame was checked to lie within the data, is published and not given
+            // back; `buffer` is a slice of this process and cannot overlap it.
+            unsafe { buffer.as_mut_ptr().copy_from_nonoverlapping(from, length) };
+        } else {
+            // SAFETY: as above; others may write there, which copy_out allows.
+            unsafe { copy_out(from, buffer.as_mut_ptr(), length) };
+        }
+        self.check_sum(stored, buffer)?;
+        self.advance(payload);
+        Ok(length)
+    }
+
+    /// Leaves up to `count` frames behind, unread and unchecked but for their lengths; how
+    /// many there were. What recovery does with a frame that killed its reader.
+    #[doc(alias = "ForceAdvanceReadIndex")]
+    pub fn skip(&mut self, count: usize) -> usize {
+        let mut skipped = 0;
+        while skipped < count
+            && let Ok(payload) = self.next()
+        {
+            self.advance(payload);
+            skipped += 1;
+        }
+        skipped
+    }
+}
+
+impl<'a> Reader<'a, Trusted> {
+    /// The next frame, read in place. [`release`](Frame::release) leaves it behind; dropping
+    /// it keeps it in the ring.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is corrupt.
+    #[inline]
+    pub fn read(&mut self) -> Result<Frame<'_, 'a>, ReadError> {
+        let payload = self.next()?;
+        self.fetch_ahead(payload);
+        let offset = self.ring.offset(self.read) + HEADER as usize;
+        self.ring.data().reading(offset, payload as usize);
+        if self.ring.checksum() != super::Checksum::None {
+            let stored = self.stored_checksum();
+            let data = self.ring.data().at(offset);
+            // SAFETY: the frame was checked to lie within the data and is published.
+            let bytes = unsafe { slice::from_raw_parts(data, payload as usize) };
+            self.check_sum(stored, bytes)?;
+        }
+        Ok(Frame { reader: self, offset, payload })
+    }
+}
+
+impl<M: Trust> Drop for Reader<'_, M> {
+    fn drop(&mut self) {
+        if crash::dead() {
+            return;
+        }
+        if let Some(owner) = self.owner {
+            release_owner(&self.ring.words().part, End::Reading, owner);
+        }
+    }
+}
+
+// SAFETY: the handle is the only one of its end and moves with its thread; its pointers are
+// valid anywhere.
+unsafe impl<M: Trust> Send for Reader<'_, M> {}
+
+impl<M: Trust> fmt::Debug for Reader<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("capacity", &self.capacity())
+            .field("read", &self.read)
+            .field("owner", &self.owner)
+            .field("corrupt", &self.corrupt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frame lent by [`Reader::read`], still in the ring: a slice of its payload.
+#[derive(Debug)]
+pub struct Frame<'f, 'a> {
+    reader: &'f mut Reader<'a, Trusted>,
+    offset: usize,
+    payload: u32,
+}
+
+impl Frame<'_, '_> {
+    /// Leaves the frame behind: its bytes may be overwritten.
+    #[inline]
+    pub fn release(self) {
+        self.reader.ring.data().reading(self.offset, self.payload as usize);
+        self.reader.advance(self.payload);
+    }
+}
+
+impl Deref for Frame<'_, '_> {
+    type Target = [u8];
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        let data = self.reader.ring.data().at(self.offset);
+        // SAFETY: the frame was checked to lie within the data, is published, and is not given
+        // back while this lives.
+        unsafe { slice::from_raw_parts(data, self.payload as usize) }
+    }
+}

@@ -1,0 +1,279 @@
+//! The writer's end.
+
+use super::layout::FrameRingRef;
+use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE, footprint};
+use crate::identity::OwnerId;
+use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
+use crate::sync::{Ordering::Relaxed, copy_in, crash};
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::slice;
+
+/// The writer's end of a frame ring: one thread at a time.
+///
+/// No operation blocks, spins, allocates, makes a system call, or uses a
+/// read-modify-write or a fence.
+pub struct Writer<'a, M: Trust = Trusted> {
+    ring: FrameRingRef<'a, M>,
+    write: u32,
+    /// The position it may write up to without looking again.
+    limit: u32,
+    owner: Option<OwnerId>,
+    corrupt: Option<Corrupt>,
+}
+
+/// Why nothing was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteError {
+    /// There is no room for this frame now.
+    Full,
+    /// There never will be: send it in pieces, by a chunk, or make the ring larger.
+    TooLarge {
+        /// Bytes of payload asked for.
+        length: usize,
+        /// Bytes of the largest payload.
+        maximum: usize,
+    },
+    /// The reader's position is impossible; see [`Writer::corruption`].
+    Corrupt,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the ring is full"),
+            Self::TooLarge { length, maximum } => {
+                write!(f, "a payload of {length} bytes; the largest this ring takes is {maximum}")
+            }
+            Self::Corrupt => f.write_str("the ring's reader position is corrupt"),
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+impl<'a, M: Trust> Writer<'a, M> {
+    pub(super) fn new(
+        ring: FrameRingRef<'a, M>,
+        write: u32,
+        read: u32,
+        owner: Option<OwnerId>,
+    ) -> Self {
+        let limit = read.wrapping_add(ring.capacity() as u32);
+        Self { ring, write, limit, owner, corrupt: None }
+    }
+
+    /// Bytes of data the ring has.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Bytes of the largest payload.
+    pub fn max_payload(&self) -> usize {
+        self.ring.max_payload()
+    }
+
+    /// Bytes free, headers and all: a lower bound, for the reader goes on reading. 0 when
+    /// corrupt.
+    #[doc(alias = "FreeSpace")]
+    pub fn free(&mut self) -> usize {
+        self.second_look();
+        self.limit.wrapping_sub(self.write) as usize
+    }
+
+    /// Whether everything written has been read. May be out of date at once when it says no;
+    /// stays true until the next frame.
+    pub fn is_empty(&mut self) -> bool {
+        self.free() == self.capacity()
+    }
+
+    /// What was found wrong with the reader's position, once it was. The handle stays as it is
+    /// and writes nothing more.
+    pub fn corruption(&self) -> Option<Corrupt> {
+        self.corrupt
+    }
+
+    /// Finds room for `payload` bytes; the padding before them.
+    #[inline(always)]
+    fn reserve(&mut self, payload: usize) -> Result<u32, WriteError> {
+        let maximum = self.ring.max_payload();
+        if payload > maximum {
+            return Err(WriteError::TooLarge { length: payload, maximum });
+        }
+        let takes = footprint(payload as u32);
+        let rest = self.capacity() as u32 - self.ring.offset(self.write) as u32;
+        let padding = if takes > rest { rest } else { 0 };
+        // The word after the frame is cleared too, and must not be unread.
+        let needed = padding + takes + HEADER;
+        if self.limit.wrapping_sub(self.write) < needed {
+            self.look(needed)?;
+        }
+        Ok(padding)
+    }
+
+    /// Looks how far the reader is: first where it says so seldom, then, before the ring is
+    /// called full, where it says so always.
+    #[cold]
+    fn look(&mut self, needed: u32) -> Result<(), WriteError> {
+        if self.corrupt.is_some() {
+            return Err(WriteError::Corrupt);
+        }
+        let released = self.ring.words().released.load(REUSE);
+        // It may lag by more than the capacity: then it tells nothing.
+        if self.ring.check_used(self.write, released).is_ok() {
+            self.limit = released.wrapping_add(self.capacity() as u32);
+        }
+        if self.limit.wrapping_sub(self.write) < needed {
+            self.second_look();
+        }
+        if self.corrupt.is_some() {
+            Err(WriteError::Corrupt)
+        } else if self.limit.wrapping_sub(self.write) < needed {
+            Err(WriteError::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn second_look(&mut self) {
+        if self.corrupt.is_some() {
+            return;
+        }
+        match self.ring.consumed_for_writer(self.write) {
+            Ok(consumed) => self.limit = consumed.wrapping_add(self.capacity() as u32),
+            Err(corrupt) => {
+                self.corrupt = Some(corrupt);
+                self.limit = self.write;
+            }
+        }
+    }
+
+    /// Publishes a frame of `payload` bytes, already written behind `padding`.
+    #[inline(always)]
+    fn publish(&mut self, padding: u32, payload: u32, checksum: u32) {
+        let start = self.write.wrapping_add(padding);
+        let next = start.wrapping_add(footprint(payload));
+        // What an earlier lap left there must not pass for a ready word.
+        self.ring.word(next).store(0, Relaxed);
+        self.ring.data().word(self.ring.offset(start) + 4).store(checksum, Relaxed);
+        self.ring.word(start).store(payload + HEADER, PUBLISH);
+        if padding != 0 {
+            self.ring.word(self.write).store(padding | PADDING, PUBLISH_PADDING);
+        }
+        let crossed = (self.write ^ next) & !(SPARSE - 1) != 0;
+        self.write = next;
+        if crossed {
+            // A lower bound for prefetching and for a successor's walk: nothing is read
+            // because of it, so it orders nothing.
+            self.ring.words().write.store(next, Relaxed);
+        }
+    }
+
+    /// Copies `payload` into a frame and publishes it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written: see [`WriteError`].
+    #[inline]
+    pub fn push(&mut self, payload: &[u8]) -> Result<(), WriteError> {
+        let padding = self.reserve(payload.len())?;
+        let checksum = self.ring.checksum().of(payload);
+        let offset = self.ring.offset(self.write.wrapping_add(padding)) + HEADER as usize;
+        self.ring.data().writing(offset, payload.len());
+        let to = self.ring.data().at(offset);
+        if M::IN_PLACE {
+            // SAFETY: reserved: within the data, free, and ours until published; `payload` is
+            // a slice of this process and cannot overlap it.
+            unsafe { to.copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
+        } else {
+            // SAFETY: as above; others may write there, which copy_in allows.
+            unsafe { copy_in(payload.as_ptr(), to, payload.len()) };
+        }
+        self.publish(padding, payload.len() as u32, checksum);
+        Ok(())
+    }
+}
+
+impl<'a> Writer<'a, Trusted> {
+    /// Lends room for a payload of up to `length` bytes, to be written in place and published
+    /// with [`commit`](Grant::commit). Dropping the grant publishes nothing.
+    ///
+    /// The room begins at a multiple of 8 and holds whatever was there before.
+    ///
+    /// # Errors
+    ///
+    /// No room: see [`WriteError`].
+    #[inline]
+    pub fn grant(&mut self, length: usize) -> Result<Grant<'_, 'a>, WriteError> {
+        let padding = self.reserve(length)?;
+        let offset = self.ring.offset(self.write.wrapping_add(padding)) + HEADER as usize;
+        self.ring.data().writing(offset, length);
+        Ok(Grant { writer: self, offset, length, padding })
+    }
+}
+
+impl<M: Trust> Drop for Writer<'_, M> {
+    fn drop(&mut self) {
+        if crash::dead() {
+            return;
+        }
+        if let Some(owner) = self.owner {
+            release_owner(&self.ring.words().part, End::Writing, owner);
+        }
+    }
+}
+
+// SAFETY: the handle is the only one of its end and moves with its thread; its pointers are
+// valid anywhere.
+unsafe impl<M: Trust> Send for Writer<'_, M> {}
+
+impl<M: Trust> fmt::Debug for Writer<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("capacity", &self.capacity())
+            .field("write", &self.write)
+            .field("owner", &self.owner)
+            .field("corrupt", &self.corrupt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room for a payload lent by [`Writer::grant`], not yet published: a slice of bytes.
+#[derive(Debug)]
+pub struct Grant<'g, 'a> {
+    writer: &'g mut Writer<'a, Trusted>,
+    offset: usize,
+    length: usize,
+    padding: u32,
+}
+
+impl Grant<'_, '_> {
+    /// Publishes the first `used` bytes as a frame; more than were lent counts as all.
+    #[inline]
+    pub fn commit(self, used: usize) {
+        let used = used.min(self.length);
+        let ring = self.writer.ring;
+        let checksum = ring.checksum().of(&self[..used]);
+        self.writer.publish(self.padding, used as u32, checksum);
+    }
+}
+
+impl Deref for Grant<'_, '_> {
+    type Target = [u8];
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        let room = self.writer.ring.data().at(self.offset);
+        // SAFETY: reserved: within the data, free, and ours until published, which takes the
+        // grant by value; initialised by the contract of Region.
+        unsafe { slice::from_raw_parts(room, self.length) }
+    }
+}
+
+impl DerefMut for Grant<'_, '_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let room = self.writer.ring.data().at(self.offset);
+        // SAFETY: as in `deref`, and unique through &mut self.
+        unsafe { slice::from_raw_parts_mut(room, self.length) }
+    }
+}
