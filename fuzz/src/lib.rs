@@ -1,1 +1,42 @@
-//! Fuzz bodies.
+//! Fuzz bodies: plain functions from bytes, so that a stable build replays the corpora
+//! that the fuzzer found.
+//!
+//! ```text
+//! cargo fuzz run --fuzz-dir fuzz spsc_model       # nightly, or RUSTC_BOOTSTRAP=1
+//! cargo test -p fuzz                              # replays fuzz/corpus
+//! ```
+//!
+//! A new target is a body here with its row in [`BODIES`], a `[[bin]]`, and three lines
+//! in `fuzz_targets/`.
+
+#[path = "../../shm-primitives/tests/common/mod.rs"]
+mod common;
+mod spsc;
+
+pub use spsc::{hostile as spsc_hostile, model as spsc_model};
+
+/// A body: it panics if what the bytes describe finds a fault.
+pub type Body = fn(&[u8]);
+
+/// Every body under its target's name.
+pub const BODIES: &[(&str, Body)] = &[("spsc_model", spsc_model), ("spsc_hostile", spsc_hostile)];
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use libfuzzer_sys::fuzz_target;
+
+/// The entry point of a target: the fuzzer's, or in a build without a fuzzer a `main`
+/// that says so.
+#[macro_export]
+macro_rules! target {
+    ($body:path) => {
+        #[cfg(fuzzing)]
+        $crate::fuzz_target!(|data: &[u8]| $body(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {
+            eprintln!("built without a fuzzer: use `cargo fuzz run --fuzz-dir fuzz`");
+            std::process::exit(2);
+        }
+    };
+}

@@ -116,7 +116,7 @@ models! {
             while writer.free() < 32 {
                 spin_loop();
             }
-            check!(writer.push(&[3; 8]).is_ok(), "no room although free() said so");
+            check!(writer.push(&[3; 16]).is_ok(), "no room although free() said so");
             reading.join().unwrap();
         });
     }

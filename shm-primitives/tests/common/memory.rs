@@ -44,6 +44,11 @@ impl Memory {
         Layout::from_size_align(GUARD + len.max(1) + GUARD, ALIGN).expect("absurd size")
     }
 
+    /// Bytes in it.
+    pub fn size(&self) -> usize {
+        self.len
+    }
+
     /// The first byte.
     pub fn base(&self) -> NonNull<u8> {
         // SAFETY: the guard is part of the allocation.

@@ -4,8 +4,11 @@
 #![allow(dead_code)]
 
 pub mod memory;
+pub mod spsc;
 
 use shm_primitives::identity::{Dead, OwnerId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The owner with this record index, in its first generation.
@@ -21,18 +24,32 @@ pub fn dead(index: u32) -> Dead<OwnerId> {
 }
 
 /// Lets other threads run while a condition does not hold, and fails the test instead
-/// of hanging it.
-pub struct Patience(Instant);
+/// of hanging it. Each thread of a test has a clone.
+#[derive(Clone)]
+pub struct Patience {
+    until: Instant,
+    failed: Arc<AtomicBool>,
+}
 
 impl Patience {
     /// Far more than any of these tests takes, also under emulation.
     pub fn new() -> Self {
-        Self(Instant::now() + Duration::from_secs(300))
+        let until = Instant::now() + Duration::from_secs(300);
+        Self { until, failed: Arc::default() }
     }
 
     /// Called where the condition does not hold yet.
     pub fn wait(&self) {
         std::thread::yield_now();
-        assert!(Instant::now() < self.0, "waited in vain");
+        assert!(!self.failed.load(Relaxed), "the other side failed");
+        assert!(Instant::now() < self.until, "waited in vain");
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failed.store(true, Relaxed);
+        }
     }
 }

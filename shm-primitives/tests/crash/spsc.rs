@@ -506,8 +506,8 @@ const MANY: u32 = 20_000;
 const LONG: usize = 16;
 
 /// Pushes `0..MANY` and a ring full of ends, dying all the while.
-fn dying_producer(ring: SpscRingRef<'_, u32>) {
-    let (next, patience) = (Cell::new(0), Patience::new());
+fn dying_producer(ring: SpscRingRef<'_, u32>, patience: Patience) {
+    let next = Cell::new(0);
     let end = MANY + LONG as u32;
     for (heir, budget) in (1..2000).cycle().zip(budgets(1)) {
         let survived = die(budget, || {
@@ -534,8 +534,8 @@ fn dying_producer(ring: SpscRingRef<'_, u32>) {
 }
 
 /// Pops until it sees the end, dying all the while; answers how often.
-fn dying_consumer(ring: SpscRingRef<'_, u32>) -> u32 {
-    let (seen, patience) = (Cell::new(0), Patience::new());
+fn dying_consumer(ring: SpscRingRef<'_, u32>, patience: Patience) -> u32 {
+    let seen = Cell::new(0);
     let popping = Cell::new(false);
     // What was popped by one who did not live to note it.
     let unnoted = Cell::new(0);
@@ -575,8 +575,10 @@ fn long_run() {
     let ring = SpscRing::<u32, LONG>::new_at(u32::MAX - MANY / 2);
     let ring = ring.shared();
     std::thread::scope(|scope| {
-        scope.spawn(move || dying_producer(ring));
-        let deaths = dying_consumer(ring);
+        let patience = Patience::new();
+        let theirs = patience.clone();
+        scope.spawn(move || dying_producer(ring, theirs));
+        let deaths = dying_consumer(ring, patience);
         assert!(deaths > 100, "{deaths} deaths");
     });
 }
