@@ -7,5 +7,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod frame;
 mod harness;
 mod spsc;
