@@ -28,5 +28,3 @@ pub mod ours;
 pub mod peers;
 #[cfg(feature = "compare")]
 pub mod report;
-#[cfg(feature = "compare")]
-mod stand_in;

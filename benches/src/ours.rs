@@ -1,14 +1,16 @@
 //! Our side of every comparison: the one place that names our rings.
 
+use crate::frame::Frame;
 use crate::region::Region;
-use crate::traffic::{BatchReceiver, BatchSender, Receiver, Sender};
+use crate::traffic::{BatchReceiver, BatchSender, FrameReceiver, FrameSender, Receiver, Sender};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::part::{Corrupt, Shareable};
 use shm_primitives::region;
+use shm_primitives::ring::frame::{self, FrameRingRef, ReadError, Reader, WriteError, Writer};
 use shm_primitives::ring::spsc::{Consumer, Options, PopError, Producer, PushError, SpscRingRef};
+use std::mem::MaybeUninit;
 use std::ops::Range;
-
-pub use crate::stand_in::{frames, frames_size};
+use std::ptr;
 
 /// Bytes that a ring of `capacity` items takes.
 #[must_use]
@@ -90,5 +92,61 @@ impl BatchReceiver for Consumer<'_, u64> {
         grant.iter().copied().for_each(each);
         grant.release(count);
         count
+    }
+}
+
+/// Bytes that a ring of `capacity` bytes of frames takes.
+#[must_use]
+pub fn frames_size(capacity: usize) -> usize {
+    frame_options(capacity).required_size().expect("a size that memory has")
+}
+
+fn frame_options(capacity: usize) -> frame::Options {
+    frame::Options::new(capacity.try_into().expect("a capacity of 32 bits"))
+}
+
+/// Both ends of a new ring of frames, in a region of its own.
+#[must_use]
+pub fn frames(region: &Region, capacity: usize) -> (Writer<'_>, Reader<'_>) {
+    // SAFETY: as in `spsc`.
+    let memory = unsafe { region::Region::new(region.base(), region.size()) };
+    // SAFETY: as in `spsc`.
+    let ring = unsafe { FrameRingRef::init_at(memory, frame_options(capacity)) };
+    let ring = ring.expect("a region of the size asked for");
+    (
+        ring.claim_writer(owner(0)).expect("nobody has it"),
+        ring.claim_reader(owner(1)).expect("nobody has it"),
+    )
+}
+
+impl<const N: usize> FrameSender<N> for Writer<'_> {
+    #[inline]
+    fn try_send(&mut self, frame: Frame<'_, N>) -> bool {
+        let mut grant = match self.grant(N) {
+            Ok(grant) => grant,
+            Err(WriteError::Full) => return false,
+            Err(error @ WriteError::TooLarge { .. }) => panic!("{error}"),
+            Err(WriteError::Corrupt) => corrupt(self.corruption()),
+        };
+        let room: &mut [u8; N] = grant.as_mut_array().expect("as long as asked for");
+        // SAFETY: the same bytes; `fill` leaves none of them uninitialised.
+        frame.fill(unsafe { &mut *ptr::from_mut(room).cast::<[MaybeUninit<u8>; N]>() });
+        grant.commit(N);
+        true
+    }
+}
+
+impl<const N: usize> FrameReceiver<N> for Reader<'_> {
+    #[inline]
+    fn try_recv(&mut self, frame: Frame<'_, N>) -> bool {
+        let received = match self.read() {
+            Ok(received) => received,
+            Err(ReadError::Empty) => return false,
+            Err(error @ ReadError::TooSmall { .. }) => panic!("{error}"),
+            Err(ReadError::Corrupt) => corrupt(self.corruption()),
+        };
+        frame.check(received.as_array().expect("as long as sent"));
+        received.release();
+        true
     }
 }

@@ -11,15 +11,22 @@
 
 #[path = "../../shm-primitives/tests/common/mod.rs"]
 mod common;
+mod frame;
 mod spsc;
 
+pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 
 /// A body: it panics if what the bytes describe finds a fault.
 pub type Body = fn(&[u8]);
 
 /// Every body under its target's name.
-pub const BODIES: &[(&str, Body)] = &[("spsc_model", spsc_model), ("spsc_hostile", spsc_hostile)];
+pub const BODIES: &[(&str, Body)] = &[
+    ("spsc_model", spsc_model),
+    ("spsc_hostile", spsc_hostile),
+    ("frame_model", frame_model),
+    ("frame_hostile", frame_hostile),
+];
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

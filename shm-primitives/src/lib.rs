@@ -1,4 +1,34 @@
-//! Lock-free structures that live in memory shared between cores or processes.
+//! Lock-free structures that live in memory shared between cores or processes: `no_std`,
+//! no allocator, tolerant of a peer that dies between any two stores, and verified by loom,
+//! by crash points and by fuzzing.
+//!
+//! # What to use
+//!
+//! | you have | use |
+//! |---|---|
+//! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
+//! | messages of any length | [`ring::frame`] |
+//! | atomics of your own that loom should see | [`sync`] |
+//!
+//! # How to have it
+//!
+//! - **Within one process**, a ring is a value: make it, `split` it, move the ends to their
+//!   threads, or one to an interrupt.
+//! - **Between processes or cores**, a ring is made in a [`Region`](region::Region) of memory
+//!   that both see: `init_at` on one side, `attach` on the other, and each claims its end under
+//!   its [`OwnerId`](identity::OwnerId). An end whose owner is proven
+//!   [`Dead`](identity::Dead) is taken over with `recover_*`.
+//! - **Between those who do not trust each other**, `attach_untrusted`: values are copied, then
+//!   looked at, and whatever stands in the memory costs an error at the most.
+//!
+//! The crate knows no operating system. It never blocks, allocates, or makes a system call.
+//!
+//! # Features
+//!
+//! - `checksum` (default): CRC32C of frames.
+//! - `critical-section`, `unsafe-assume-single-core`: read-modify-writes on targets without
+//!   compare-and-swap, by portable-atomic. Only claiming and recovering ends needs them.
+//! - `loom`: with `--cfg loom`, and not otherwise, the atomics are loom's.
 #![no_std]
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
@@ -12,10 +42,15 @@ pub mod ring;
 pub mod sync;
 
 /// Every place whose memory ordering matters, with its partner and the model that
-/// fails when it is weakened.
+/// fails when it is weakened; a list for each module.
 pub const SITES: &[&[sync::Site]] = &[part::SITES, ring::spsc::SITES, ring::frame::SITES];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {
     SITES.iter().flat_map(|module| module.iter())
 }
+
+// The README's examples are this crate's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

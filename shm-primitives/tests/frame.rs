@@ -253,9 +253,7 @@ fn a_dropped_grant_leaves_nothing() {
     let mut ring = FrameRing::<256>::new();
     let (mut writer, mut reader) = ring.split();
     for n in 0..100 {
-        let mut grant = writer.grant(100).unwrap();
-        grant.fill(0xff);
-        drop(grant);
+        writer.grant(100).unwrap().fill(0xff);
         assert_eq!(reader.read().err(), Some(ReadError::Empty));
         writer.push(&[n; 60]).unwrap();
         let frame = reader.read().unwrap();
@@ -424,9 +422,7 @@ fn a_successor_does_not_walk_over_what_was_overwritten() {
             writer.push(&[1; 40]).unwrap();
             assert_eq!(reader.skip(1), 1);
         }
-        let mut grant = writer.grant(options.max_payload()).unwrap();
-        grant.fill(0xee);
-        std::mem::forget(grant);
+        writer.grant(options.max_payload()).unwrap().fill(0xee);
         std::mem::forget(writer);
         let mut writer = ring.recover_writer(dead(1), owner(3)).unwrap();
         assert!(reader.is_empty());

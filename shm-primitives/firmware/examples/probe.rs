@@ -5,6 +5,7 @@
 use firmware::Item;
 use firmware::ring::{Consumer, Producer};
 use heapless::spsc;
+use shm_primitives::ring::frame::{Reader, Writer};
 
 /// Ours.
 #[unsafe(no_mangle)]
@@ -16,6 +17,27 @@ pub extern "C" fn push_probe(producer: &mut Producer, item: &Item) -> bool {
 #[unsafe(no_mangle)]
 pub extern "C" fn pop_probe(consumer: &mut Consumer, item: &mut Item) -> bool {
     consumer.pop().map(|popped| *item = popped).is_ok()
+}
+
+/// The frame ring's writer.
+#[unsafe(no_mangle)]
+pub extern "C" fn write_probe(writer: &mut Writer<'static>, payload: &[u8; 16]) -> bool {
+    let Ok(mut grant) = writer.grant(payload.len()) else { return false };
+    grant.copy_from_slice(payload);
+    grant.commit(payload.len());
+    true
+}
+
+/// The frame ring's reader.
+#[unsafe(no_mangle)]
+pub extern "C" fn read_probe(reader: &mut Reader<'static>, payload: &mut [u8; 16]) -> bool {
+    let Ok(frame) = reader.read() else { return false };
+    if frame.len() != payload.len() {
+        return false;
+    }
+    payload.copy_from_slice(&frame);
+    frame.release();
+    true
 }
 
 /// heapless's, to compare the size with.

@@ -1,7 +1,7 @@
 //! The header itself: writing it, checking it, and its owner words.
 
-use super::{AttachError, ClaimError, Corrupt};
-use crate::identity::{Dead, OwnerId};
+use super::{AttachError, Corrupt};
+use crate::identity::OwnerId;
 use crate::region::Region;
 use crate::sync::{
     AtomicU32, LOOM, Ordering::Relaxed, const_unless_loom, fence, sites, with_read_modify_write,
@@ -10,6 +10,11 @@ use core::fmt;
 use core::mem::{align_of, size_of};
 use core::ops::Deref;
 use core::ptr::NonNull;
+
+with_read_modify_write! {
+    use super::ClaimError;
+    use crate::identity::Dead;
+}
 
 sites! { SITES
     /// The magic, after every other word of a part being created.
@@ -78,7 +83,7 @@ pub enum End {
     Reading,
 }
 
-/// The 64 bytes at the start of every part. See the [module](self) for the layout.
+/// The 64 bytes at the start of every part. See the [module](crate::part) for the layout.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct PartHeader {

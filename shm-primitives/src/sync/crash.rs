@@ -2,16 +2,16 @@
 //!
 //! Under `--cfg crash_points` (a cfg and never a feature: features of one crate
 //! unify across a build, and no product may carry this) each store,
-//! read-modify-write and wake that goes through the door is a *step*. [`run`]
+//! read-modify-write and wake that goes through the door is a *step*. `run`
 //! gives its closure a budget of steps; the step that would exceed it does not
-//! happen, and the thread unwinds to [`run`] as a process killed there would have
+//! happen, and the thread unwinds to `run` as a process killed there would have
 //! stopped. A test runs an operation with the budgets 0, 1, 2, … until it
 //! survives, and after each death lets the survivor recover and checks what is
 //! left.
 //!
 //! A dead process runs no destructors, so every `Drop` that would touch shared
 //! memory begins with `if dead() { return }`. A thread that reaches the door
-//! although it is dead makes [`run`] panic.
+//! although it is dead makes `run` panic.
 //!
 //! Without the cfg, [`step`] and [`dead`] are empty and vanish.
 

@@ -18,7 +18,7 @@
 //!   loom, `LOOM_WEAKEN=<site>=<ordering>` weakens that one site at run time,
 //!   and the model listed at the site has to fail.
 //! - **Crash points.** Under `--cfg crash_points` every store, read-modify-write
-//!   and wake is a step at which [`crash::run`] can let its thread die.
+//!   and wake is a step at which `crash::run` can let its thread die.
 //!
 //! Raw memory that loom cannot see is shadowed: a [`Shadow`] stands for a slot or
 //! a granule, takes no space in ordinary builds, and reports a data race under

@@ -11,7 +11,7 @@ use cortex_m_rt::{entry, exception};
 use firmware::image;
 
 /// Cycles between interrupts, at least.
-const PERIOD: u32 = 300;
+const PERIOD: u32 = 1200;
 
 #[entry]
 fn main() -> ! {

@@ -15,7 +15,7 @@ use riscv_rt::{core_interrupt, entry};
 const MTIMECMP: *mut u32 = 0x0200_4000 as *mut u32;
 const MTIME: *const u32 = 0x0200_bff8 as *const u32;
 /// Ticks of 100 ns between interrupts, at least.
-const PERIOD: u32 = 100;
+const PERIOD: u32 = 400;
 
 #[entry]
 fn main() -> ! {

@@ -1,10 +1,10 @@
 //! The ring's memory: created, attached to, claimed.
 
-use super::{Checksum, HEADER, PADDING, Reader, Writer, footprint};
+use super::{Checksum, HEADER, PADDING, footprint};
 use crate::identity::OwnerId;
 use crate::part::{
-    AttachError, ClaimError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader, Trust,
-    Trusted, Untrusted, check_region, layout_hash, owner_of,
+    AttachError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader, Trust, Trusted,
+    Untrusted, check_region, layout_hash, owner_of,
 };
 use crate::region::Region;
 use crate::sync::{AtomicU32, Bytes, LOOM, Ordering::Relaxed, with_read_modify_write};
@@ -13,6 +13,11 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{offset_of, size_of};
 use core::ptr::NonNull;
+
+with_read_modify_write! {
+    use super::{Reader, Writer};
+    use crate::part::ClaimError;
+}
 
 const VERSION: u32 = 1;
 const MIN_CAPACITY: u32 = 64;

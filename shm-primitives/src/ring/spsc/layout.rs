@@ -3,8 +3,8 @@
 use super::{Consumer, Producer};
 use crate::identity::OwnerId;
 use crate::part::{
-    AttachError, ClaimError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader,
-    Shareable, Trust, Trusted, Untrusted, check_region, data_of, layout_hash, owner_of,
+    AttachError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader, Shareable, Trust,
+    Trusted, Untrusted, check_region, data_of, layout_hash, owner_of,
 };
 use crate::region::Region;
 use crate::sync::{AtomicU32, LOOM, Ordering::Relaxed, Shadow, with_read_modify_write};
@@ -13,6 +13,10 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, align_of, offset_of, size_of};
 use core::ptr::NonNull;
+
+with_read_modify_write! {
+    use crate::part::ClaimError;
+}
 
 const VERSION: u32 = 1;
 
@@ -331,32 +335,6 @@ impl<'a, T, M: Trust> SpscRingRef<'a, T, M> {
     pub fn owner(&self, end: End) -> Result<Option<OwnerId>, Corrupt> {
         owner_of(&self.header().part, end)
     }
-
-    /// A position that is at most the capacity behind another.
-    fn check(&self, what: &'static str, behind: u32, ahead: u32) -> Result<(), Corrupt> {
-        let distance = ahead.wrapping_sub(behind);
-        if distance as usize > self.capacity() {
-            return Err(Corrupt { what, found: distance, limit: self.mask + 1 });
-        }
-        Ok(())
-    }
-
-    fn positions_for_producer(&self) -> Result<(u32, u32), Corrupt> {
-        let write = self.header().write.load(Relaxed);
-        // Not `released`, which may be more than the capacity behind.
-        let consumed = self.header().consumed.load(super::SECOND_LOOK);
-        self.check("write position ahead of the consumed one by", consumed, write)?;
-        Ok((write, consumed))
-    }
-
-    fn positions_for_consumer(&self) -> Result<u32, Corrupt> {
-        let consumed = self.header().consumed.load(Relaxed);
-        let released = self.header().released.load(Relaxed);
-        let write = self.header().write.load(Relaxed);
-        self.check("consumed position ahead of the released one by", released, consumed)?;
-        self.check("write position ahead of the consumed one by", consumed, write)?;
-        Ok(consumed)
-    }
 }
 
 impl<'a, T: Shareable, M: Trust> SpscRingRef<'a, T, M> {
@@ -576,6 +554,32 @@ with_read_modify_write! {
         ) -> Result<Consumer<'a, T, M>, ClaimError> {
             crate::part::recover_owner(&self.header().part, End::Reading, dead, owner)?;
             self.consumer(owner)
+        }
+
+        /// A position that is at most the capacity behind another.
+        fn check(&self, what: &'static str, behind: u32, ahead: u32) -> Result<(), Corrupt> {
+            let distance = ahead.wrapping_sub(behind);
+            if distance as usize > self.capacity() {
+                return Err(Corrupt { what, found: distance, limit: self.mask + 1 });
+            }
+            Ok(())
+        }
+
+        fn positions_for_producer(&self) -> Result<(u32, u32), Corrupt> {
+            let write = self.header().write.load(Relaxed);
+            // Not `released`, which may be more than the capacity behind.
+            let consumed = self.header().consumed.load(super::SECOND_LOOK);
+            self.check("write position ahead of the consumed one by", consumed, write)?;
+            Ok((write, consumed))
+        }
+
+        fn positions_for_consumer(&self) -> Result<u32, Corrupt> {
+            let consumed = self.header().consumed.load(Relaxed);
+            let released = self.header().released.load(Relaxed);
+            let write = self.header().write.load(Relaxed);
+            self.check("consumed position ahead of the released one by", released, consumed)?;
+            self.check("write position ahead of the consumed one by", consumed, write)?;
+            Ok(consumed)
         }
 
         fn producer(&self, owner: OwnerId) -> Result<Producer<'a, T, M>, ClaimError> {
