@@ -26,8 +26,10 @@ enum Op {
 
 fn options(u: &mut Unstructured<'_>) -> Result<Options> {
     let checksum = if u.arbitrary()? { Checksum::Crc32c } else { Checksum::None };
-    let start = (u.arbitrary::<i8>()? as u32).wrapping_mul(8);
-    Ok(Options::new(1 << u.int_in_range(6..=10u32)?).checksum(checksum).start(start))
+    let alignment = 8 << u.int_in_range(0..=3u32)?;
+    let start = (u.arbitrary::<i8>()? as u32).wrapping_mul(alignment);
+    let capacity = (8 * alignment) << u.int_in_range(0..=3u32)?;
+    Ok(Options::new(capacity).alignment(alignment).checksum(checksum).start(start))
 }
 
 fn created(memory: &Memory, options: Options) -> FrameRingRef<'_> {
@@ -81,7 +83,7 @@ fn run_model(u: &mut Unstructured<'_>) -> Result<()> {
                 }
             }
             Op::Pop => {
-                let mut buffer = [0; 512];
+                let mut buffer = [0; 2048];
                 match reader.pop_into(&mut buffer) {
                     Ok(length) => assert_eq!(queue.pop_front().as_deref(), Some(&buffer[..length])),
                     Err(error) => assert!(error == ReadError::Empty && queue.is_empty()),
@@ -190,7 +192,7 @@ fn run_hostile(u: &mut Unstructured<'_>) -> Result<()> {
                 assert!(!writer_was || result.is_err());
             }
             (Attack::Pop, Some((_, reader))) => {
-                let result = reader.pop_into(&mut [0; 512]);
+                let result = reader.pop_into(&mut [0; 2048]);
                 assert!(!reader_was || result == Err(ReadError::Corrupt));
             }
             (Attack::Skip, Some((_, reader))) => {

@@ -435,6 +435,42 @@ fn two_threads_in_place() {
     );
 }
 
+/// A handle that met an impossible position does nothing more, be the position mended and
+/// be there elements, or places, that it knew of before.
+#[test]
+fn a_corrupt_handle_stays_so() {
+    let options = Options::new(4).start(u32::MAX);
+    let memory = memory_for::<u32>(options);
+    // SAFETY: nobody else knows this memory.
+    unsafe { SpscRingRef::<u32>::init_at(memory.region(), options) }.unwrap();
+    let ring = SpscRingRef::<u32, Untrusted>::attach_untrusted(memory.region(), None).unwrap();
+    let mut producer = ring.claim_producer(owner(1)).unwrap();
+    let mut consumer = ring.claim_consumer(owner(2)).unwrap();
+    assert_eq!(producer.push_slice(&[1, 2, 3]), 3);
+    assert_eq!(consumer.pop(), Ok(1));
+    let (write, consumed) = (memory.get(64), memory.get(192));
+    for (at, value) in [(64, write.wrapping_add(3)), (192, consumed.wrapping_add(3))] {
+        memory.set(at, value);
+    }
+    assert_eq!((consumer.len(), consumer.free()), (0, 4));
+    assert_eq!((producer.free(), producer.len()), (0, 4));
+    for (at, value) in [(64, write), (192, consumed)] {
+        memory.set(at, value);
+    }
+    let before = memory.bytes();
+    for _ in 0..2 {
+        assert_eq!(consumer.pop(), Err(PopError::Corrupt));
+        assert_eq!(consumer.pop_slice(&mut [0; 2]) + consumer.force_advance(2), 0);
+        assert_eq!(producer.push(4), Err(PushError::Corrupt(4)));
+        assert!(producer.push_with(|| unreachable!()).is_err());
+        assert_eq!(producer.push_slice(&[4, 5]), 0);
+        let found = |found| Some((found, 4));
+        assert_eq!(consumer.corruption().map(|c| (c.found, c.limit)), found(5));
+        assert_eq!(producer.corruption().map(|c| (c.found, c.limit)), found(u32::MAX));
+    }
+    assert!(memory.bytes() == before);
+}
+
 /// Ends somebody else's work when dropped.
 struct Stop<'a>(&'a AtomicBool);
 

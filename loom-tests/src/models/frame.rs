@@ -16,7 +16,7 @@ struct Fixture {
 
 /// A ring that begins `before` bytes before its positions wrap, and so its data.
 fn fixture(before: u32) -> Fixture {
-    let options = Options::new(CAPACITY).start(before.wrapping_neg());
+    let options = Options::new(CAPACITY).alignment(8).start(before.wrapping_neg());
     let memory = Lent::new(Memory::new(options.required_size().unwrap()));
     // SAFETY: the fixture outlives the threads of its model; nobody else knows the memory.
     let ring = unsafe {

@@ -36,7 +36,7 @@ fn payload(n: u8) -> [u8; PAYLOAD] {
 
 impl State {
     fn options(self) -> Options {
-        Options::new(128).start(self.start).checksum(Checksum::Crc32c)
+        Options::new(128).alignment(8).start(self.start).checksum(Checksum::Crc32c)
     }
 
     fn memory(self) -> Memory {

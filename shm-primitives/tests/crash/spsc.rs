@@ -539,8 +539,7 @@ fn dying_consumer(ring: SpscRingRef<'_, u32>, patience: Patience) -> u32 {
     let popping = Cell::new(false);
     // What was popped by one who did not live to note it.
     let unnoted = Cell::new(0);
-    let mut deaths = 0;
-    for (heir, budget) in (2001..4000).cycle().zip(budgets(2)) {
+    for (deaths, (heir, budget)) in (0..).zip((2001..4000).cycle().zip(budgets(2))) {
         let survived = die(budget, || {
             let mut consumer = take_over!(ring, Reading, claim_consumer, recover_consumer, heir);
             while seen.get() < MANY {
@@ -563,7 +562,6 @@ fn dying_consumer(ring: SpscRingRef<'_, u32>, patience: Patience) -> u32 {
         if survived.is_some() {
             return deaths;
         }
-        deaths += 1;
         unnoted.set(unnoted.get() + u32::from(popping.replace(false)));
     }
     unreachable!()

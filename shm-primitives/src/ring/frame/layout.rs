@@ -1,6 +1,6 @@
 //! The ring's memory: created, attached to, claimed.
 
-use super::{Checksum, HEADER, PADDING, footprint};
+use super::{Checksum, HEADER, MAX_ALIGNMENT, MIN_ALIGNMENT, PADDING};
 use crate::identity::OwnerId;
 use crate::part::{
     AttachError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader, Trust, Trusted,
@@ -20,7 +20,6 @@ with_read_modify_write! {
 }
 
 const VERSION: u32 = 1;
-const MIN_CAPACITY: u32 = 64;
 pub(super) const MAX_CAPACITY: u32 = 1 << 30;
 
 /// The ring's words, before its data.
@@ -57,18 +56,26 @@ impl Words {
 /// What a new ring is to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Bytes of data: a power of two from 64 to 2³⁰.
+    /// Bytes of data: a power of two from eight times the alignment to 2³⁰.
     pub capacity: u32,
+    /// What frames begin at multiples of: 8, 16, 32 or 64 bytes.
+    pub alignment: u32,
     /// Whether frames carry a checksum.
     pub checksum: Checksum,
-    /// The position it begins at, a multiple of 8; not 0 only to test the wrap.
+    /// The position it begins at, a multiple of the alignment; not 0 only to test the wrap.
     pub start: u32,
 }
 
 impl Options {
-    /// A ring of `capacity` bytes whose frames carry no checksum.
+    /// A ring of `capacity` bytes whose frames are aligned to 64 bytes and carry no checksum.
     pub const fn new(capacity: u32) -> Self {
-        Self { capacity, checksum: Checksum::None, start: 0 }
+        Self { capacity, alignment: MAX_ALIGNMENT, checksum: Checksum::None, start: 0 }
+    }
+
+    /// The same with frames aligned to `alignment` bytes.
+    pub const fn alignment(mut self, alignment: u32) -> Self {
+        self.alignment = alignment;
+        self
     }
 
     /// The same with frames that carry `checksum`.
@@ -99,8 +106,28 @@ impl Options {
 
     pub(super) const fn is_valid(&self) -> bool {
         self.capacity.is_power_of_two()
-            && self.capacity >= MIN_CAPACITY
+            && self.capacity >= 8 * self.alignment
             && self.capacity <= MAX_CAPACITY
+    }
+
+    pub(super) const fn is_aligned(&self) -> bool {
+        self.alignment.is_power_of_two()
+            && self.alignment >= MIN_ALIGNMENT
+            && self.alignment <= MAX_ALIGNMENT
+            && self.start.is_multiple_of(self.alignment)
+    }
+
+    /// What stands in the part header: the checksum below, the alignment above it.
+    const fn to_word(self) -> u32 {
+        self.checksum.to_word() | self.alignment << 8
+    }
+
+    pub(super) const fn from_word(capacity: u32, word: u32) -> Option<Self> {
+        let options = match Checksum::from_word(word & 0xff) {
+            Some(checksum) => Self::new(capacity).alignment(word >> 8).checksum(checksum),
+            None => return None,
+        };
+        if options.is_aligned() { Some(options) } else { None }
     }
 
     const fn facts(&self) -> Facts {
@@ -110,7 +137,7 @@ impl Options {
             layout: layout_hash(&[Kind::FRAME_RING.0, VERSION, HEADER]),
             capacity: self.capacity,
             stride: 1,
-            options: self.checksum.to_word(),
+            options: self.to_word(),
             data: DATA as u32,
             start: self.start,
         }
@@ -124,6 +151,8 @@ pub struct FrameRingRef<'a, M: Trust = Trusted> {
     pub(super) words: NonNull<Words>,
     pub(super) data: Bytes,
     pub(super) mask: u32,
+    /// The alignment less 1.
+    pub(super) rounding: u32,
     pub(super) checksum: Checksum,
     pub(super) memory: PhantomData<(&'a UnsafeCell<u8>, M)>,
 }
@@ -167,10 +196,16 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         self.checksum
     }
 
-    /// Bytes that the largest frame takes with its header.
+    /// Bytes of the largest frame with its header.
     #[inline(always)]
     pub(super) fn max_footprint(&self) -> u32 {
         self.mask / 2 - 7
+    }
+
+    /// What a frame with `payload` bytes takes. The caller has checked the length.
+    #[inline(always)]
+    pub(super) fn footprint(&self, payload: u32) -> u32 {
+        (payload + HEADER + self.rounding) & !self.rounding
     }
 
     #[inline(always)]
@@ -195,8 +230,8 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     pub(super) fn decode(&self, position: u32, word: u32) -> Result<Found, Corrupt> {
         let rest = self.mask + 1 - (position & self.mask);
         if word & PADDING == 0 {
-            let takes = word.wrapping_add(7) & !7;
-            if word < HEADER || word > self.max_footprint() || takes > rest {
+            // Not beyond the end: rest and capacity are multiples of the alignment.
+            if word < HEADER || word > self.max_footprint() || word > rest {
                 return Err(Corrupt {
                     what: "frame length",
                     found: word,
@@ -207,7 +242,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         }
         let padding = word & !PADDING;
         // Padding is shorter than the frame it makes room for, so it never begins the data.
-        if padding != rest || padding >= self.max_footprint() {
+        if padding != rest || padding > self.mask / 2 {
             return Err(Corrupt { what: "padding", found: padding, limit: rest });
         }
         Ok(Found::Padding(padding))
@@ -223,9 +258,9 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         owner_of(&self.words().part, end)
     }
 
-    fn aligned(what: &'static str, position: u32) -> Result<u32, Corrupt> {
-        if !position.is_multiple_of(super::ALIGNMENT) {
-            return Err(Corrupt { what, found: position, limit: super::ALIGNMENT });
+    fn aligned(&self, what: &'static str, position: u32) -> Result<u32, Corrupt> {
+        if position & self.rounding != 0 {
+            return Err(Corrupt { what, found: position, limit: self.rounding + 1 });
         }
         Ok(position)
     }
@@ -237,9 +272,9 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     /// behind the reader may already have been overwritten by a frame that was never
     /// published.
     pub(super) fn published_end(&self) -> Result<u32, Corrupt> {
-        let stored = Self::aligned("write position", self.words().write.load(Relaxed))?;
+        let stored = self.aligned("write position", self.words().write.load(Relaxed))?;
         let consumed = self.words().consumed.load(super::SECOND_LOOK);
-        let consumed = Self::aligned("consumed position", consumed)?;
+        let consumed = self.aligned("consumed position", consumed)?;
         let begin = if stored.wrapping_sub(consumed).cast_signed() < 0 { consumed } else { stored };
         let mut position = begin;
         loop {
@@ -248,7 +283,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
                 return Ok(position);
             }
             position = position.wrapping_add(match self.decode(position, word)? {
-                Found::Frame { payload } => footprint(payload),
+                Found::Frame { payload } => self.footprint(payload),
                 Found::Padding(padding) => padding,
             });
             let (walked, limit) = (position.wrapping_sub(begin), self.mask + 1);
@@ -271,7 +306,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     #[inline(always)]
     pub(super) fn check_used(&self, write: u32, read: u32) -> Result<u32, Corrupt> {
         let used = write.wrapping_sub(read);
-        if used > self.mask + 1 || !used.is_multiple_of(super::ALIGNMENT) {
+        if used > self.mask + 1 || used & self.rounding != 0 {
             return Err(Corrupt {
                 what: "write position ahead of the reader's by",
                 found: used,
@@ -281,14 +316,16 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         Ok(read)
     }
 
-    fn on(region: &Region<'a>, capacity: u32, checksum: Checksum) -> Self {
+    fn on(region: &Region<'a>, options: Options) -> Self {
+        let capacity = options.capacity;
         Self {
             words: region.base().cast(),
             // SAFETY: every caller has checked that header and data lie in the region, which
             // is valid for 'a; 256 is a multiple of 8.
             data: unsafe { Bytes::new(region.base().add(DATA).as_ptr(), capacity as usize) },
             mask: capacity - 1,
-            checksum,
+            rounding: options.alignment - 1,
+            checksum: options.checksum,
             memory: PhantomData,
         }
     }
@@ -307,13 +344,12 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         check_region(&region, DATA, LINE)?;
         // SAFETY: under loom the caller attaches to what zero_at made.
         let (_, found) = unsafe { PartHeader::check(&region, expected)? };
-        if found.capacity < MIN_CAPACITY {
-            return Err(AttachError::BadCapacity { found: found.capacity, maximum: MAX_CAPACITY });
-        }
-        let Some(checksum) = Checksum::from_word(found.options) else {
+        let Some(options) = Options::from_word(found.capacity, found.options) else {
             return Err(AttachError::UnsupportedOption { found: found.options });
         };
-        let options = Options::new(found.capacity).checksum(checksum);
+        if !options.is_valid() {
+            return Err(AttachError::BadCapacity { found: found.capacity, maximum: MAX_CAPACITY });
+        }
         let wanted = options.facts();
         if found.layout != wanted.layout {
             return Err(AttachError::WrongLayout { found: found.layout, wanted: wanted.layout });
@@ -327,7 +363,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
             .into());
         }
         check_region(&region, options.required_size().unwrap_or(usize::MAX), LINE)?;
-        Ok(Self::on(&region, found.capacity, checksum))
+        Ok(Self::on(&region, options))
     }
 }
 
@@ -349,8 +385,8 @@ impl<'a> FrameRingRef<'a, Trusted> {
     ///
     /// # Errors
     ///
-    /// `BadCapacity`, `TooSmall`, `Misaligned` (to 64), `UnsupportedOption` for a start that
-    /// is no multiple of 8.
+    /// `BadCapacity`, `TooSmall`, `Misaligned` (to 64), `UnsupportedOption` for an
+    /// alignment that is none of the four, or a start that is no multiple of it.
     ///
     /// # Safety
     ///
@@ -358,20 +394,20 @@ impl<'a> FrameRingRef<'a, Trusted> {
     /// the same time. Attachers may try all the while. Under loom `zero_at` was called
     /// before.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
+        if !options.is_aligned() {
+            return Err(AttachError::UnsupportedOption { found: options.alignment });
+        }
         if !options.is_valid() {
             return Err(AttachError::BadCapacity {
                 found: options.capacity,
                 maximum: MAX_CAPACITY,
             });
         }
-        if !options.start.is_multiple_of(super::ALIGNMENT) {
-            return Err(AttachError::UnsupportedOption { found: options.start });
-        }
         let size = options.required_size().unwrap_or(usize::MAX);
         check_region(&region, size, LINE)?;
         // SAFETY: large enough and aligned (just checked), and ours by contract.
         let part = unsafe { PartHeader::prepare(&region, &options.facts()) };
-        let ring = Self::on(&region, options.capacity, options.checksum);
+        let ring = Self::on(&region, options);
         let words = ring.words();
         words.write.store(options.start, Relaxed);
         words.released.store(options.start, Relaxed);
@@ -405,8 +441,8 @@ impl<'a> FrameRingRef<'a, Trusted> {
     /// The same ring to one who trusts its other writers no more than
     /// [`attach_untrusted`](FrameRingRef::attach_untrusted) does.
     pub fn untrusted(self) -> FrameRingRef<'a, Untrusted> {
-        let Self { words, data, mask, checksum, memory: _ } = self;
-        FrameRingRef { words, data, mask, checksum, memory: PhantomData }
+        let Self { words, data, mask, rounding, checksum, memory: _ } = self;
+        FrameRingRef { words, data, mask, rounding, checksum, memory: PhantomData }
     }
 
     /// Attaches to the ring at the start of `region`; `capacity` is checked if given.
@@ -509,7 +545,7 @@ with_read_modify_write! {
         }
 
         fn reader(&self, owner: OwnerId) -> Result<Reader<'a, M>, ClaimError> {
-            match Self::aligned("consumed position", self.words().consumed.load(Relaxed)) {
+            match self.aligned("consumed position", self.words().consumed.load(Relaxed)) {
                 Ok(consumed) => {
                     self.words().released.store(consumed, super::RELEASE);
                     Ok(Reader::new(*self, consumed, Some(owner)))

@@ -23,32 +23,42 @@ pub struct FrameRing<const BYTES: usize> {
 unsafe impl<const BYTES: usize> Sync for FrameRing<BYTES> {}
 
 impl<const BYTES: usize> FrameRing<BYTES> {
-    /// An empty ring whose frames carry no checksum.
+    /// An empty ring whose frames are aligned to 64 bytes, or as far as `BYTES` allows, and
+    /// carry no checksum.
     pub const fn new() -> Self {
-        Self::with_checksum(Checksum::None)
+        Self::with(if BYTES < 512 { 8 } else { 64 }, Checksum::None)
     }
 
-    /// An empty ring.
-    pub const fn with_checksum(checksum: Checksum) -> Self {
+    /// An empty ring whose frames are aligned to `alignment` bytes (8, 16, 32 or 64, at most an
+    /// eighth of `BYTES`).
+    ///
+    /// # Panics
+    ///
+    /// If the alignment is none of these: at compile time, in a `static`.
+    pub const fn with(alignment: u32, checksum: Checksum) -> Self {
+        let options = Options::new(BYTES as u32).alignment(alignment).checksum(checksum);
+        assert!(options.is_aligned() && options.is_valid(), "no such alignment");
         const {
             assert!(
-                Options::new(BYTES as u32).is_valid() && BYTES <= MAX_CAPACITY as usize,
+                BYTES.is_power_of_two() && BYTES >= 64 && BYTES <= MAX_CAPACITY as usize,
                 "BYTES must be a power of two from 64 to 2^30"
             );
         }
-        let options = Options::new(BYTES as u32).checksum(checksum);
         Self { words: Words::new(options), data: UnsafeCell::new([0; BYTES]) }
     }
 
     fn raw(&self) -> FrameRingRef<'_> {
-        let checksum = Checksum::from_word(self.words.part.options()).unwrap_or_default();
+        // Our own header: what `with` wrote.
+        let word = self.words.part.options();
+        let options = Options::from_word(BYTES as u32, word).unwrap_or(Options::new(BYTES as u32));
         FrameRingRef {
             words: NonNull::from(&self.words),
             // SAFETY: the array's own bytes, at offset 256 and thus aligned to 8, valid as
             // long as the borrow that the result carries.
             data: unsafe { Bytes::new(self.data.get().cast(), BYTES) },
             mask: BYTES as u32 - 1,
-            checksum,
+            rounding: options.alignment - 1,
+            checksum: options.checksum,
             memory: PhantomData,
         }
     }

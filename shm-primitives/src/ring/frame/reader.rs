@@ -1,7 +1,7 @@
 //! The reader's end.
 
 use super::layout::{Found, FrameRingRef};
-use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE, footprint};
+use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
 use crate::sync::{Ordering::Relaxed, copy_out, crash, prefetch};
@@ -166,7 +166,7 @@ impl<'a, M: Trust> Reader<'a, M> {
     /// Leaves a frame with `payload` bytes behind.
     #[inline(always)]
     fn advance(&mut self, payload: u32) {
-        self.read = self.read.wrapping_add(footprint(payload));
+        self.read = self.read.wrapping_add(self.ring.footprint(payload));
         self.ring.words().consumed.store(self.read, CONSUMED);
         // No further frame is known, or an eighth of the ring since the last store.
         if self.bound.wrapping_sub(self.read).cast_signed() <= 0

@@ -1,7 +1,7 @@
 //! The writer's end.
 
 use super::layout::FrameRingRef;
-use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE, footprint};
+use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
 use crate::sync::{Ordering::Relaxed, copy_in, crash};
@@ -100,7 +100,7 @@ impl<'a, M: Trust> Writer<'a, M> {
         if payload > maximum {
             return Err(WriteError::TooLarge { length: payload, maximum });
         }
-        let takes = footprint(payload as u32);
+        let takes = self.ring.footprint(payload as u32);
         let rest = self.capacity() as u32 - self.ring.offset(self.write) as u32;
         let padding = if takes > rest { rest } else { 0 };
         // The word after the frame is cleared too, and must not be unread.
@@ -152,7 +152,7 @@ impl<'a, M: Trust> Writer<'a, M> {
     #[inline(always)]
     fn publish(&mut self, padding: u32, payload: u32, checksum: u32) {
         let start = self.write.wrapping_add(padding);
-        let next = start.wrapping_add(footprint(payload));
+        let next = start.wrapping_add(self.ring.footprint(payload));
         // What an earlier lap left there must not pass for a ready word.
         self.ring.word(next).store(0, Relaxed);
         self.ring.data().word(self.ring.offset(start) + 4).store(checksum, Relaxed);
@@ -198,7 +198,7 @@ impl<'a> Writer<'a, Trusted> {
     /// Lends room for a payload of up to `length` bytes, to be written in place and published
     /// with [`commit`](Grant::commit). Dropping the grant publishes nothing.
     ///
-    /// The room begins at a multiple of 8 and holds whatever was there before.
+    /// The room begins 8 bytes behind a multiple of the ring's alignment and holds whatever was there before.
     ///
     /// # Errors
     ///
