@@ -6,7 +6,7 @@
 //!  0  magic           "SHMP"; written last when a part is made
 //!  4  version         of this kind's layout
 //!  8  kind            which structure
-//! 12  layout          hash over version, element size and alignment
+//! 12  layout          hash over kind, element size and alignment
 //! 16  min_reader      the lowest version whose readers understand this part
 //! 20  capacity        elements, or bytes of a frame ring; a power of two
 //! 24  stride          bytes an element takes; 1 for a frame ring
@@ -74,12 +74,14 @@ mod sealed {
 /// What may be passed between processes by value: any bytes are a valid value,
 /// there is no padding, nothing in it changes behind a shared reference.
 ///
+/// And it is `Copy`: after a death the same element may be seen twice.
+///
 /// Implemented for everything that has zerocopy's three traits; derive those.
 pub trait Shareable:
-    zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Send + 'static
+    zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy + Send + 'static
 {
 }
 impl<T> Shareable for T where
-    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Send + 'static
+    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy + Send + 'static
 {
 }

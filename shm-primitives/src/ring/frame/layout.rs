@@ -134,7 +134,7 @@ impl Options {
         Facts {
             kind: Kind::FRAME_RING,
             version: VERSION,
-            layout: layout_hash(&[Kind::FRAME_RING.0, VERSION, HEADER]),
+            layout: layout_hash(&[Kind::FRAME_RING.0, HEADER]),
             capacity: self.capacity,
             stride: 1,
             options: self.to_word(),

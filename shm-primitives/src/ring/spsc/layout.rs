@@ -125,12 +125,7 @@ const fn facts<T>(capacity: u32, data: usize, alignment: usize, start: u32) -> F
     Facts {
         kind: Kind::SPSC_RING,
         version: VERSION,
-        layout: layout_hash(&[
-            Kind::SPSC_RING.0,
-            VERSION,
-            size_of::<T>() as u32,
-            align_of::<T>() as u32,
-        ]),
+        layout: layout_hash(&[Kind::SPSC_RING.0, size_of::<T>() as u32, align_of::<T>() as u32]),
         capacity,
         stride: size_of::<T>() as u32,
         options: alignment.trailing_zeros(),
@@ -425,6 +420,9 @@ impl<'a, T: Shareable> SpscRingRef<'a, T, Trusted> {
         let Some(shape) = Shape::of::<T>(capacity, alignment) else {
             return Err(AttachError::TooSmall { found: region.len(), wanted: usize::MAX });
         };
+        if shape.alignment > 4096 {
+            return Err(AttachError::UnsupportedOption { found: shape.alignment as u32 });
+        }
         check_region(&region, shape.total, shape.alignment)?;
         let facts = facts::<T>(capacity, shape.data, shape.alignment, start);
         // SAFETY: large enough and aligned (just checked), and ours by contract.
