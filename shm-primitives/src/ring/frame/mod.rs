@@ -33,8 +33,8 @@
 //!
 //! # Who writes what, in which order
 //!
-//! To publish a frame the writer writes the payload, **clears the word after it**,
-//! writes the checksum, and stores the frame's word, Release. The reader polls the word
+//! To publish a frame the writer **clears the word after it**, writes payload and checksum,
+//! and stores the frame's word, Release. The reader polls the word
 //! at its own position, Acquire. The clearing is why what an earlier lap left there can
 //! never pass for a ready word; the writer therefore keeps 8 bytes more free than the
 //! frame takes, and never clears what is unread.

@@ -108,7 +108,17 @@ impl<'a, M: Trust> Writer<'a, M> {
         if self.limit.wrapping_sub(self.write) < needed {
             self.look(needed)?;
         }
+        self.clear(self.write.wrapping_add(padding + takes));
         Ok(padding)
+    }
+
+    /// Clears the word after a frame: what an earlier lap left there must not pass for a ready
+    /// word. Before the payload is written and not after: its line may have to come from the
+    /// reader's core, and stores become visible in order, so that the frame's own line,
+    /// half written, would be taken away by the polling reader meanwhile.
+    #[inline(always)]
+    fn clear(&self, next: u32) {
+        self.ring.word(next).store(0, Relaxed);
     }
 
     /// Looks how far the reader is: first where it says so seldom, then, before the ring is
@@ -148,13 +158,12 @@ impl<'a, M: Trust> Writer<'a, M> {
         }
     }
 
-    /// Publishes a frame of `payload` bytes, already written behind `padding`.
+    /// Publishes a frame of `payload` bytes, already written behind `padding`; the word after it
+    /// is cleared.
     #[inline(always)]
     fn publish(&mut self, padding: u32, payload: u32, checksum: u32) {
         let start = self.write.wrapping_add(padding);
         let next = start.wrapping_add(self.ring.footprint(payload));
-        // What an earlier lap left there must not pass for a ready word.
-        self.ring.word(next).store(0, Relaxed);
         self.ring.data().word(self.ring.offset(start) + 4).store(checksum, Relaxed);
         self.ring.word(start).store(payload + HEADER, PUBLISH);
         if padding != 0 {
@@ -254,6 +263,11 @@ impl Grant<'_, '_> {
         let used = used.min(self.length);
         let ring = self.writer.ring;
         let checksum = ring.checksum().of(&self[..used]);
+        if ring.footprint(used as u32) != ring.footprint(self.length as u32) {
+            // The word that was cleared lies further on.
+            let start = self.writer.write.wrapping_add(self.padding);
+            self.writer.clear(start.wrapping_add(ring.footprint(used as u32)));
+        }
         self.writer.publish(self.padding, used as u32, checksum);
     }
 }
