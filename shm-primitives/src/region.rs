@@ -1,6 +1,8 @@
 //! Memory given by the caller.
 
+use crate::part::{AttachError, check_region};
 use core::marker::PhantomData;
+use core::mem::{align_of, size_of};
 use core::ptr::NonNull;
 
 /// A piece of memory that structures are created in or attached to.
@@ -66,5 +68,22 @@ impl<'a> Region<'a> {
         }
         // SAFETY: offset lies within the region, so the sum does not wrap.
         Some(Self { base: unsafe { self.base.add(offset) }, len, memory: PhantomData })
+    }
+
+    /// The words at the start of the region, seen as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// `Misaligned` or `TooSmall`.
+    ///
+    /// # Safety
+    ///
+    /// `T` is `repr(C)` and holds nothing but [`AtomicU32`](crate::sync::AtomicU32)s; under
+    /// loom one was made there.
+    pub(crate) unsafe fn words<T>(&self) -> Result<&'a T, AttachError> {
+        check_region(self, size_of::<T>(), align_of::<T>())?;
+        // SAFETY: in bounds and aligned (just checked), mapped and initialised for 'a by the
+        // contract of `new`; any bytes are an atomic word, and any other writer is allowed.
+        Ok(unsafe { self.base.cast().as_ref() })
     }
 }

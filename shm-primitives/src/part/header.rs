@@ -215,10 +215,8 @@ impl PartHeader {
         region: &Region<'a>,
         expected: Expected,
     ) -> Result<(&'a Self, Facts), AttachError> {
-        check_region(region, size_of::<Self>(), LINE)?;
-        // SAFETY: in bounds and aligned (just checked), valid for 'a by the
-        // region's contract; atomics accept any bytes and any other writer.
-        let this = unsafe { region.base().cast::<Self>().as_ref() };
+        // SAFETY: atomic words in repr(C); under loom made there, by contract.
+        let this = unsafe { region.words::<Self>()? };
         let magic = this.magic.load(ATTACH);
         if magic != Self::MAGIC {
             return Err(AttachError::WrongMagic { found: magic, wanted: Self::MAGIC });
