@@ -8,6 +8,8 @@
 //! |---|---|
 //! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
 //! | messages of any length | [`ring::frame`] |
+//! | waiting for either, and waking who waits | [`wake`] |
+//! | one receiver of many rings | [`ready`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
 //! # How to have it
@@ -21,13 +23,15 @@
 //! - **Between those who do not trust each other**, `attach_untrusted`: values are copied, then
 //!   looked at, and whatever stands in the memory costs an error at the most.
 //!
-//! The crate knows no operating system. It never blocks, allocates, or makes a system call.
+//! The crate knows no operating system. It never allocates or makes a system call, and blocks
+//! nowhere but in [`wake::Waiter::wait`], in the way the caller's [`wake::Park`] says.
 //!
 //! # Features
 //!
 //! - `checksum` (default): CRC32C of frames.
 //! - `critical-section`, `unsafe-assume-single-core`: read-modify-writes on targets without
-//!   compare-and-swap, by portable-atomic. Only claiming and recovering ends needs them.
+//!   compare-and-swap, by portable-atomic. Claiming and recovering ends needs them, and so do
+//!   shared notifiers and the ready bitmap.
 //! - `loom`: with `--cfg loom`, and not otherwise, the atomics are loom's.
 #![no_std]
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -37,13 +41,16 @@ extern crate std;
 
 pub mod identity;
 pub mod part;
+pub mod ready;
 pub mod region;
 pub mod ring;
 pub mod sync;
+pub mod wake;
 
 /// Every place whose memory ordering matters, with its partner and the model that
 /// fails when it is weakened; a list for each module.
-pub const SITES: &[&[sync::Site]] = &[part::SITES, ring::spsc::SITES, ring::frame::SITES];
+pub const SITES: &[&[sync::Site]] =
+    &[part::SITES, ring::spsc::SITES, ring::frame::SITES, wake::SITES, ready::SITES];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {

@@ -2,9 +2,11 @@
 
 pub mod frame;
 pub mod part;
+pub mod ready;
 pub mod spsc;
+pub mod wake;
 
 /// Every model, by name.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    [part::MODELS, spsc::MODELS, frame::MODELS].into_iter().flatten()
+    [part::MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS].into_iter().flatten()
 }

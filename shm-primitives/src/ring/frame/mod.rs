@@ -95,6 +95,7 @@ mod layout;
 #[cfg(not(all(loom, any(test, feature = "loom"))))]
 mod owned;
 mod reader;
+mod wait;
 mod writer;
 
 pub use checksum::Checksum;

@@ -93,9 +93,10 @@ impl<'a, M: Trust> Writer<'a, M> {
         self.corrupt
     }
 
-    /// Finds room for `payload` bytes; the padding before them.
+    /// Whether there is room for `payload` bytes; the padding before them and the bytes the
+    /// frame takes.
     #[inline(always)]
-    fn reserve(&mut self, payload: usize) -> Result<u32, WriteError> {
+    pub(super) fn room_for(&mut self, payload: usize) -> Result<(u32, u32), WriteError> {
         let maximum = self.ring.max_payload();
         if payload > maximum {
             return Err(WriteError::TooLarge { length: payload, maximum });
@@ -108,6 +109,13 @@ impl<'a, M: Trust> Writer<'a, M> {
         if self.limit.wrapping_sub(self.write) < needed {
             self.look(needed)?;
         }
+        Ok((padding, takes))
+    }
+
+    /// Finds room for `payload` bytes and clears the word after them; the padding before them.
+    #[inline(always)]
+    fn reserve(&mut self, payload: usize) -> Result<u32, WriteError> {
+        let (padding, takes) = self.room_for(payload)?;
         self.clear(self.write.wrapping_add(padding + takes));
         Ok(padding)
     }

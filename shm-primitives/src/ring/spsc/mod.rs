@@ -67,6 +67,7 @@
 mod consumer;
 mod layout;
 mod producer;
+mod wait;
 
 pub use consumer::{Consumer, PopError, ReadGrant};
 pub use layout::{Options, SpscRing, SpscRingRef};

@@ -1,0 +1,107 @@
+//! Waiting and waking: a word in shared memory, and a small trait for whoever sleeps.
+//!
+//! Spinning costs a core, and waking a sleeper costs a hundred times a message. So a waiter
+//! spins first, for as long as it has learned that this pays, and only then says in the
+//! [`WakeWord`] that it parks; a sender that finds it awake does no more than a fence and a
+//! load. What parking means is the caller's: a futex, a semaphore of an RTOS, WFE and SEV, or
+//! spinning on, by the trait [`Park`].
+//!
+//! # Memory
+//!
+//! ```text
+//! offset  size
+//!      0     4  sequence  u32  changes with every wake; what a futex waits on   the notifiers
+//!      4     4  epoch     u32  odd: the waiter is parked, or about to be        the waiter
+//! ```
+//!
+//! One waiter a word; any number of notifiers. Every value of both words is valid.
+//!
+//! # Who does what, in which order
+//!
+//! | waiter, for every wait anew | notifier |
+//! |---|---|
+//! | reads `sequence` | publishes: stores its message |
+//! | stores a fresh odd `epoch` | **fence** ([`published`]) |
+//! | **fence** | loads `epoch`; even, or answered by this notifier already: done |
+//! | looks again whether what it waits for is there | changes `sequence` |
+//! | sleeps while `sequence` is what it read, 100 ms at the most | wakes |
+//! | stores `epoch + 1`, even | |
+//!
+//! **No wake is lost.** Both fences are sequentially consistent, so one comes first. If the
+//! notifier's does, the waiter looks again after it and sees the message. If the waiter's does,
+//! the notifier loads the odd epoch. Then it changes `sequence` before it wakes; and what the
+//! waiter read of it was older, for had the waiter read the changed one before its own fence,
+//! the notifier's fence would be the first of the two. So the waiter, if it is not asleep yet,
+//! does not fall asleep. An epoch a notifier answered needs no second answer from it: that wake
+//! is on its way, and the waiter's next sleep has another epoch, and another look before it.
+//!
+//! A notifier that is the word's only one changes `sequence` by a load and a store
+//! ([`WakeWord::notifier`], on any core); several need a read-modify-write
+//! ([`WakeWord::shared_notifier`]): a store of what one of them computed before could take back
+//! the change another makes for the next sleep.
+//!
+//! # Crash
+//!
+//! | who dies | where | what is left |
+//! |---|---|---|
+//! | notifier | before it has woken | its message is there, and the waiter finds it when its sleep ends: after 100 ms at the most, or at once when whoever convicts the dead one notifies in its place |
+//! | waiter | with an odd epoch | each notifier wakes nobody, once; the successor goes on from that epoch with a fresh one |
+//!
+//! # Trust
+//!
+//! Whatever a hostile peer writes into either word costs time: a wake too many, or a sleep of
+//! 100 ms. What is waited for is decided by the caller's own condition alone, and it is what
+//! has to check what it reads.
+//!
+//! That a sender should not make a system call for a waiter that is awake is shaq's and every
+//! futex lock's idea; the epoch, which spares a burst of messages all wakes but one, is this
+//! crate's.
+//!
+//! # Example
+//!
+//! ```
+//! use shm_primitives::ring::spsc::SpscRing;
+//! use shm_primitives::wake::{Deadline, SpinPark, WakeWord};
+//! use std::time::{Duration, Instant};
+//!
+//! let mut ring = SpscRing::<u32, 8>::new();
+//! let (mut producer, mut consumer) = ring.split();
+//! let word = WakeWord::new();
+//! let begun = Instant::now();
+//! let park = SpinPark::new(move || begun.elapsed().as_nanos() as u64);
+//!
+//! std::thread::scope(|scope| {
+//!     scope.spawn(|| {
+//!         let mut notifier = word.notifier();
+//!         producer.push(7).unwrap();
+//!         notifier.notify(&park);
+//!     });
+//!     let mut waiter = word.waiter();
+//!     let deadline = Deadline::after(&park, Duration::from_secs(60));
+//!     assert_eq!(consumer.pop_wait(&mut waiter, &park, deadline), Ok(7));
+//! });
+//! ```
+
+mod park;
+mod spin;
+mod waiter;
+mod word;
+
+#[cfg(all(loom, any(test, feature = "loom")))]
+pub use park::LoomPark;
+pub use park::{Deadline, Park, SpinPark};
+pub use waiter::Waiter;
+pub use word::{Fenced, Notifier, WakeWord, published};
+
+use crate::sync::sites;
+
+sites! { SITES
+    /// The waiter's epoch, before it looks again: either it sees the message, or the notifier
+    /// sees the epoch.
+    PARKING = "wake.parking", SeqCst, partner "wake.published",
+        [AcqRel => Model("wake_park")];
+    /// What was published, before the look whether somebody has to be told: at the epoch, or
+    /// at a lane's ready bit.
+    PUBLISHED = "wake.published", SeqCst, partner "wake.parking, ready.cooling",
+        [AcqRel => Model("wake_park")];
+}
