@@ -8,6 +8,7 @@
 //! |---|---|
 //! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
 //! | messages of any length | [`ring::frame`] |
+//! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
 //! # How to have it
@@ -36,6 +37,7 @@
 extern crate std;
 
 pub mod identity;
+pub mod monitor;
 pub mod part;
 pub mod region;
 pub mod ring;
@@ -43,7 +45,8 @@ pub mod sync;
 
 /// Every place whose memory ordering matters, with its partner and the model that
 /// fails when it is weakened; a list for each module.
-pub const SITES: &[&[sync::Site]] = &[part::SITES, ring::spsc::SITES, ring::frame::SITES];
+pub const SITES: &[&[sync::Site]] =
+    &[part::SITES, ring::spsc::SITES, ring::frame::SITES, monitor::SITES];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {
