@@ -184,6 +184,15 @@ fn moment(seen: Snapshot) -> u64 {
     2 * u64::from(n) + u64::from(!seen.is_processing())
 }
 
+/// Set also if the thread fails: nobody waits for it.
+struct SetAtLast<'a>(&'a AtomicBool);
+
+impl Drop for SetAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn read_while_it_changes() {
     let count: u32 = if cfg!(target_arch = "x86_64") { 1_000_000 } else { 20_000 };
@@ -195,6 +204,7 @@ fn read_while_it_changes() {
     std::thread::scope(|scope| {
         let (monitor, begun, ended) = (&monitor, &begun, &ended);
         scope.spawn(move || {
+            let _ended = SetAtLast(ended);
             let mut writer = monitor.writer();
             while !begun.load(Relaxed) {
                 other.wait();
@@ -207,7 +217,6 @@ fn read_while_it_changes() {
                     std::thread::yield_now();
                 }
             }
-            ended.store(true, Relaxed);
         });
         begun.store(true, Relaxed);
         let mut last = 0;
@@ -243,6 +252,7 @@ fn a_selector_that_never_rests() {
                 memory.set(0, n);
             }
         });
+        let _done = SetAtLast(&done);
         let region = memory.region();
         let monitor = ThreadMonitor::at(&region).unwrap();
         for _ in 0..10_000 {
@@ -254,7 +264,6 @@ fn a_selector_that_never_rests() {
                 Err(Busy) => busy += 1,
             }
         }
-        done.store(true, Relaxed);
     });
     println!("{seen} snapshots, {busy} busy");
     assert_eq!(
