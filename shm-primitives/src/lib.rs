@@ -10,6 +10,7 @@
 //! | messages of any length | [`ring::frame`] |
 //! | waiting for either, and waking who waits | [`wake`] |
 //! | one receiver of many rings | [`ready`] |
+//! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
 //! # How to have it
@@ -40,6 +41,7 @@
 extern crate std;
 
 pub mod identity;
+pub mod monitor;
 pub mod part;
 pub mod ready;
 pub mod region;
@@ -49,8 +51,14 @@ pub mod wake;
 
 /// Every place whose memory ordering matters, with its partner and the model that
 /// fails when it is weakened; a list for each module.
-pub const SITES: &[&[sync::Site]] =
-    &[part::SITES, ring::spsc::SITES, ring::frame::SITES, wake::SITES, ready::SITES];
+pub const SITES: &[&[sync::Site]] = &[
+    part::SITES,
+    ring::spsc::SITES,
+    ring::frame::SITES,
+    wake::SITES,
+    ready::SITES,
+    monitor::SITES,
+];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {

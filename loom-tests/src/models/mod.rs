@@ -1,6 +1,7 @@
 //! The models, a file for each structure.
 
 pub mod frame;
+pub mod monitor;
 pub mod part;
 pub mod ready;
 pub mod spsc;
@@ -8,5 +9,7 @@ pub mod wake;
 
 /// Every model, by name.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    [part::MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS].into_iter().flatten()
+    [part::MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS, monitor::MODELS]
+        .into_iter()
+        .flatten()
 }

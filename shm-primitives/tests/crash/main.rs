@@ -9,4 +9,5 @@
 mod common;
 mod frame;
 mod harness;
+mod monitor;
 mod spsc;
