@@ -12,4 +12,5 @@
 //! Several producers are several rings.
 
 pub mod frame;
+mod lockstep;
 pub mod spsc;

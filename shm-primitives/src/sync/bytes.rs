@@ -189,3 +189,22 @@ pub(crate) fn prefetch(address: *const u8) {
     }
     let _ = address;
 }
+
+/// Asks for the cache line at `address` in order to write it: takes it from the core that has
+/// it. Nothing where the target has no stable way to ask.
+#[inline(always)]
+pub(crate) fn prefetch_for_write(address: *const u8) {
+    // The intrinsic asks for reading only, unless the target feature is on; the instruction
+    // itself does nothing on a core that does not know it.
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, whatever the address.
+    unsafe {
+        core::arch::asm!("prefetchw [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("prfm pstl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    let _ = address;
+}

@@ -32,7 +32,7 @@ mod shadow;
 
 pub use atomic::{AtomicU32, fence, spin_loop};
 pub use bytes::Bytes;
-pub(crate) use bytes::{copy_in, copy_out, prefetch};
+pub(crate) use bytes::{copy_in, copy_out, prefetch, prefetch_for_write};
 pub(crate) use order::sites;
 pub use order::{Order, Ordering, Shown, Site, Weaker};
 pub use shadow::Shadow;

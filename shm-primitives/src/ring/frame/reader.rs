@@ -4,6 +4,7 @@ use super::layout::{Found, FrameRingRef};
 use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
+use crate::ring::lockstep::Lockstep;
 use crate::sync::{Ordering::Relaxed, copy_out, crash, prefetch};
 use core::fmt;
 use core::ops::Deref;
@@ -33,6 +34,9 @@ pub struct Reader<'a, M: Trust = Trusted> {
     fetched: u32,
     /// Frames found since the ring was last empty.
     streak: u32,
+    lockstep: Lockstep,
+    /// Frames found in a row before the ring was last empty.
+    run: u32,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -74,6 +78,8 @@ impl<'a, M: Trust> Reader<'a, M> {
             bound: read,
             fetched: read,
             streak: 0,
+            lockstep: Lockstep::default(),
+            run: 0,
             owner,
             corrupt: None,
         }
@@ -115,9 +121,16 @@ impl<'a, M: Trust> Reader<'a, M> {
         }
         let word = self.ring.word(self.read).load(OBSERVE);
         if word == 0 {
-            self.streak = 0;
+            if self.streak != 0 {
+                self.run = self.streak;
+                self.streak = 0;
+            }
+            self.lockstep.missed();
             self.give_back();
             return Err(ReadError::Empty);
+        }
+        if self.lockstep.is_waiting() {
+            self.lockstep.found(self.run >= BACKLOG);
         }
         match self.ring.decode(self.read, word) {
             Ok(Found::Frame { payload }) => Ok(payload),

@@ -3,11 +3,14 @@
 use super::layout::FrameRingRef;
 use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
-use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
-use crate::sync::{Ordering::Relaxed, copy_in, crash};
+use crate::part::{Corrupt, End, LINE, Trust, Trusted, release_owner};
+use crate::sync::{Ordering::Relaxed, copy_in, crash, prefetch_for_write};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
+
+/// How far behind the frame in hand a writer asks for lines to write, in bytes.
+const AHEAD: u32 = 512;
 
 /// The writer's end of a frame ring: one thread at a time.
 ///
@@ -18,6 +21,8 @@ pub struct Writer<'a, M: Trust = Trusted> {
     write: u32,
     /// The position it may write up to without looking again.
     limit: u32,
+    /// Up to where lines were asked for.
+    fetched: u32,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -60,7 +65,7 @@ impl<'a, M: Trust> Writer<'a, M> {
         owner: Option<OwnerId>,
     ) -> Self {
         let limit = read.wrapping_add(ring.capacity() as u32);
-        Self { ring, write, limit, owner, corrupt: None }
+        Self { ring, write, limit, fetched: write, owner, corrupt: None }
     }
 
     /// Bytes of data the ring has.
@@ -116,8 +121,25 @@ impl<'a, M: Trust> Writer<'a, M> {
     #[inline(always)]
     fn reserve(&mut self, payload: usize) -> Result<u32, WriteError> {
         let (padding, takes) = self.room_for(payload)?;
-        self.clear(self.write.wrapping_add(padding + takes));
+        let next = self.write.wrapping_add(padding + takes);
+        self.fetch_ahead(next);
+        self.clear(next);
         Ok(padding)
+    }
+
+    /// Asks for the lines that frames after `next` will be written to, as far as they are
+    /// known to be free: others would be taken away from the reader.
+    #[inline(always)]
+    fn fetch_ahead(&mut self, next: u32) {
+        if next.wrapping_sub(self.fetched).cast_signed() > 0 {
+            self.fetched = next;
+        }
+        let known = self.limit.wrapping_sub(next).min(AHEAD);
+        let until = next.wrapping_add(known);
+        while until.wrapping_sub(self.fetched).cast_signed() >= LINE as i32 {
+            prefetch_for_write(self.ring.data().at(self.ring.offset(self.fetched)));
+            self.fetched = self.fetched.wrapping_add(LINE as u32);
+        }
     }
 
     /// Clears the word after a frame: what an earlier lap left there must not pass for a ready

@@ -4,6 +4,7 @@ use super::layout::SpscRingRef;
 use super::{CONSUMED, OBSERVE, RELEASE, RELEASE_SHARE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
+use crate::ring::lockstep::{Lockstep, enough};
 use crate::sync::{Shadow, copy_out, crash};
 use core::fmt;
 use core::mem::{MaybeUninit, size_of};
@@ -17,10 +18,14 @@ use core::slice;
 pub struct Consumer<'a, T, M: Trust = Trusted> {
     ring: SpscRingRef<'a, T, M>,
     read: u32,
+    /// The position up to which it pops without a thought: the limit, or where `released` is
+    /// due.
+    stop: u32,
     /// The position it may read up to without looking again.
     limit: u32,
     /// What `released` holds.
     released: u32,
+    lockstep: Lockstep,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -47,7 +52,16 @@ impl core::error::Error for PopError {}
 
 impl<'a, T, M: Trust> Consumer<'a, T, M> {
     pub(super) fn new(ring: SpscRingRef<'a, T, M>, read: u32, owner: Option<OwnerId>) -> Self {
-        Self { ring, read, limit: read, released: read, owner, corrupt: None }
+        Self {
+            ring,
+            read,
+            stop: read,
+            limit: read,
+            released: read,
+            lockstep: Lockstep::default(),
+            owner,
+            corrupt: None,
+        }
     }
 
     /// Elements the ring holds.
@@ -94,14 +108,54 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
 
     #[inline(always)]
     fn has_some(&mut self) -> bool {
-        self.ready() != 0 || self.look()
+        self.read != self.stop || self.proceed()
+    }
+
+    /// Goes on to the next share of the ring.
+    #[inline(never)]
+    fn proceed(&mut self) -> bool {
+        // A corrupt ring is left untouched.
+        if self.corrupt.is_some() {
+            return false;
+        }
+        self.give_back();
+        if self.ready() == 0 && !self.look() {
+            return false;
+        }
+        self.stop = self.read.wrapping_add(self.ready().min(self.share()));
+        true
+    }
+
+    /// Elements it pops at the most before it stores `released`.
+    #[inline(always)]
+    fn share(&self) -> u32 {
+        self.ring.mask() / RELEASE_SHARE + 1
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self) {
+        if self.released != self.read {
+            self.released = self.read;
+            self.ring.header().released.store(self.read, RELEASE);
+        }
     }
 
     /// Looks how far the producer is.
     #[cold]
     fn look(&mut self) -> bool {
+        let found = self.look_once();
+        if found == 0 {
+            self.lockstep.missed();
+        } else if self.lockstep.found(found >= enough(self.ring.mask() + 1, size_of::<T>())) {
+            self.look_once();
+        }
+        self.ready() != 0
+    }
+
+    /// The elements seen.
+    fn look_once(&mut self) -> u32 {
         if self.corrupt.is_some() {
-            return false;
+            return 0;
         }
         let write = self.ring.header().write.load(OBSERVE);
         let used = write.wrapping_sub(self.read);
@@ -112,10 +166,11 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
                 limit: self.ring.mask() + 1,
             });
             self.limit = self.read;
-            return false;
+            self.stop = self.read;
+            return 0;
         }
         self.limit = write;
-        used != 0
+        used
     }
 
     #[cold]
@@ -123,18 +178,20 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
         if self.corrupt.is_some() { PopError::Corrupt } else { PopError::Empty }
     }
 
-    /// Gives the first `count` elements' places back.
+    /// Leaves the first `count` elements behind.
     #[inline(always)]
     fn advance(&mut self, count: u32) {
         self.read = self.read.wrapping_add(count);
-        let header = self.ring.header();
-        header.consumed.store(self.read, CONSUMED);
-        // Everything seen is popped, or an eighth of the ring since the last store.
-        if self.read == self.limit
-            || self.read.wrapping_sub(self.released) > self.ring.mask() / RELEASE_SHARE
-        {
-            self.released = self.read;
-            header.released.store(self.read, RELEASE);
+        self.ring.header().consumed.store(self.read, CONSUMED);
+    }
+
+    /// The same, past the stop.
+    #[inline(always)]
+    fn advance_far(&mut self, count: u32) {
+        self.advance(count);
+        self.stop = self.read;
+        if self.ready() == 0 || self.read.wrapping_sub(self.released) >= self.share() {
+            self.give_back();
         }
     }
 
@@ -190,7 +247,7 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
         let (head, tail) = values[..count].split_at_mut(count.min(self.until_wrap(self.read)));
         self.copy_from(self.read, head);
         self.copy_from(self.read.wrapping_add(head.len() as u32), tail);
-        self.advance(count as u32);
+        self.advance_far(count as u32);
         count
     }
 
@@ -225,11 +282,11 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
         if core::mem::needs_drop::<T>() {
             for _ in 0..count {
                 let value = self.take(self.read);
-                self.advance(1);
+                self.advance_far(1);
                 drop(value);
             }
         } else if count != 0 {
-            self.advance(count as u32);
+            self.advance_far(count as u32);
         }
         count
     }

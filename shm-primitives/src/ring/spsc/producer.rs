@@ -3,12 +3,25 @@
 use super::layout::SpscRingRef;
 use super::{PUBLISH, REUSE, SECOND_LOOK};
 use crate::identity::OwnerId;
-use crate::part::{Corrupt, End, Shareable, Trust, Trusted, release_owner};
-use crate::sync::{Shadow, copy_in, crash};
+use crate::part::{Corrupt, End, LINE, Shareable, Trust, Trusted, release_owner};
+use crate::ring::lockstep::{CACHES, Lockstep, enough};
+use crate::sync::{Shadow, copy_in, crash, prefetch_for_write};
 use core::fmt;
 use core::mem::{MaybeUninit, forget, size_of};
 use core::ops::{Deref, DerefMut};
 use core::slice;
+
+/// How far ahead of itself a producer asks for lines to write, in bytes.
+const AHEAD: usize = 512;
+
+/// How many elements of `size` bytes a line is taken to hold, a power of two.
+const fn places_in_line(size: usize) -> u32 {
+    match LINE.checked_div(size) {
+        Some(places) if places > 1 => 1 << places.ilog2(),
+        Some(_) => 1,
+        None => 1 << 16,
+    }
+}
 
 /// The producer's end of a ring: one thread at a time.
 ///
@@ -17,8 +30,12 @@ use core::slice;
 pub struct Producer<'a, T, M: Trust = Trusted> {
     ring: SpscRingRef<'a, T, M>,
     write: u32,
+    /// The position up to which it pushes without a thought: the end of the line in hand, or
+    /// the limit.
+    stop: u32,
     /// The position it may write up to without looking again.
     limit: u32,
+    lockstep: Lockstep,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -69,7 +86,8 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         owner: Option<OwnerId>,
     ) -> Self {
         let limit = released.wrapping_add(ring.mask()).wrapping_add(1);
-        Self { ring, write, limit, owner, corrupt: None }
+        let lockstep = Lockstep::default();
+        Self { ring, write, stop: write, limit, lockstep, owner, corrupt: None }
     }
 
     /// Elements the ring holds.
@@ -116,7 +134,36 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
 
     #[inline(always)]
     fn has_room(&mut self) -> bool {
-        self.room() != 0 || self.look()
+        self.write != self.stop || self.proceed()
+    }
+
+    /// Goes on to the next line of places.
+    #[inline(never)]
+    fn proceed(&mut self) -> bool {
+        if self.room() == 0 && !self.look() {
+            return false;
+        }
+        self.stop = self.limit;
+        if CACHES {
+            let places = const { places_in_line(size_of::<T>()) };
+            let rest = places - (self.write & (places - 1));
+            self.stop = self.write.wrapping_add(rest.min(self.room()));
+            self.fetch_ahead(places);
+        }
+        true
+    }
+
+    /// Asks for a line that will be written soon, if its places are known to be free: else it
+    /// would be taken away from the consumer.
+    #[inline(always)]
+    fn fetch_ahead(&self, places: u32) {
+        let ahead = const { if size_of::<T>() == 0 { 0 } else { (AHEAD / size_of::<T>()) as u32 } };
+        if ahead != 0 && self.room() > ahead + places {
+            let first = self.ring.slot(self.write.wrapping_add(ahead)).as_ptr().cast::<u8>();
+            for offset in (0..size_of::<T>().max(LINE)).step_by(LINE) {
+                prefetch_for_write(first.wrapping_add(offset));
+            }
+        }
     }
 
     /// Looks how far the consumer is: first where it says so seldom, then, before
@@ -126,6 +173,14 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         self.look_at(REUSE, false);
         if self.room() == 0 {
             self.look_at(SECOND_LOOK, true);
+            if self.room() == 0 {
+                self.lockstep.missed();
+            } else if self
+                .lockstep
+                .found(self.room() >= enough(self.ring.mask() + 1, size_of::<T>()))
+            {
+                self.look_at(SECOND_LOOK, true);
+            }
         }
         self.room() != 0
     }
@@ -148,6 +203,7 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
                 limit: self.ring.mask() + 1,
             });
             self.limit = self.write;
+            self.stop = self.write;
             return;
         }
         self.limit = read.wrapping_add(self.ring.mask()).wrapping_add(1);
@@ -158,11 +214,18 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         if self.corrupt.is_some() { PushError::Corrupt(value) } else { PushError::Full(value) }
     }
 
-    /// Publishes everything up to `count` elements after the present position.
+    /// Publishes the next `count` elements.
     #[inline(always)]
     fn advance(&mut self, count: u32) {
         self.write = self.write.wrapping_add(count);
         self.ring.header().write.store(self.write, PUBLISH);
+    }
+
+    /// The same, past the stop.
+    #[inline(always)]
+    fn advance_far(&mut self, count: u32) {
+        self.advance(count);
+        self.stop = self.write;
     }
 
     /// Writes `value` to its place.
@@ -231,7 +294,7 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         self.copy_to(self.write, head);
         self.copy_to(self.write.wrapping_add(head.len() as u32), tail);
         if count != 0 {
-            self.advance(count as u32);
+            self.advance_far(count as u32);
         }
         count
     }
@@ -405,7 +468,7 @@ impl<T> WriteGrant<'_, '_, T> {
         let used = used.min(self.count);
         Shadow::write(self.producer.ring.shadows(self.producer.write, self.count));
         if used != 0 {
-            self.producer.advance(used as u32);
+            self.producer.advance_far(used as u32);
         }
     }
 
