@@ -12,9 +12,11 @@
 #[path = "../../shm-primitives/tests/common/mod.rs"]
 mod common;
 mod frame;
+mod message;
 mod spsc;
 
 pub use frame::{hostile as frame_hostile, model as frame_model};
+pub use message::parse as message;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 
 /// A body: it panics if what the bytes describe finds a fault.
@@ -26,6 +28,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("spsc_hostile", spsc_hostile),
     ("frame_model", frame_model),
     ("frame_hostile", frame_hostile),
+    ("message", message),
 ];
 
 #[cfg(fuzzing)]

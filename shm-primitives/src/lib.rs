@@ -8,6 +8,7 @@
 //! |---|---|
 //! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
 //! | messages of any length | [`ring::frame`] |
+//! | the header of a message, ids of calls | [`message`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
 //! # How to have it
@@ -36,6 +37,7 @@
 extern crate std;
 
 pub mod identity;
+pub mod message;
 pub mod part;
 pub mod region;
 pub mod ring;
