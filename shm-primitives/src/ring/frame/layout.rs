@@ -248,6 +248,47 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         Ok(Found::Padding(padding))
     }
 
+    /// Bytes the ring takes in its region, as [`Options::required_size`] says.
+    pub fn size(&self) -> usize {
+        // No overflow: it lies in memory.
+        DATA + Bytes::size_for(self.capacity())
+    }
+
+    /// Bytes that frames begin at multiples of.
+    pub fn alignment(&self) -> u32 {
+        self.rounding + 1
+    }
+
+    /// Calls `each` with the place and length of the payload of every frame from position
+    /// `from` to `to`, for a writer whose position is `to`: what lies between is published and
+    /// nobody writes there. Lengths come from memory and are checked; at most the capacity is
+    /// walked.
+    ///
+    /// # Errors
+    ///
+    /// `from` is none of this ring's last positions, or the frames do not lead from it to `to`.
+    pub(super) fn walk(
+        &self, from: u32, to: u32, mut each: impl FnMut(usize, u32),
+    ) -> Result<(), Corrupt> {
+        self.check_used(to, from)?;
+        let mut position = from;
+        while position != to {
+            let found = self.decode(position, self.word(position).load(Relaxed))?;
+            position = position.wrapping_add(match found {
+                Found::Frame { payload } => {
+                    each(self.offset(position) + HEADER as usize, payload);
+                    self.footprint(payload)
+                }
+                Found::Padding(padding) => padding,
+            });
+            let (walked, limit) = (position.wrapping_sub(from), to.wrapping_sub(from));
+            if walked > limit {
+                return Err(Corrupt { what: "frames of this length before", found: walked, limit });
+            }
+        }
+        Ok(())
+    }
+
     /// Who has the writer's end (`Writing`) or the reader's (`Reading`); `None` if nobody
     /// has. Only a hint unless the owner is the caller.
     ///
