@@ -9,6 +9,7 @@
 //! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
 //! | messages of any length | [`ring::frame`] |
 //! | the header of a message, ids of calls | [`message`] |
+//! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
 //! # How to have it
@@ -38,6 +39,7 @@ extern crate std;
 
 pub mod identity;
 pub mod message;
+pub mod monitor;
 pub mod part;
 pub mod region;
 pub mod ring;
@@ -45,7 +47,8 @@ pub mod sync;
 
 /// Every place whose memory ordering matters, with its partner and the model that
 /// fails when it is weakened; a list for each module.
-pub const SITES: &[&[sync::Site]] = &[part::SITES, ring::spsc::SITES, ring::frame::SITES];
+pub const SITES: &[&[sync::Site]] =
+    &[part::SITES, ring::spsc::SITES, ring::frame::SITES, monitor::SITES];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {
