@@ -12,9 +12,8 @@ pub fn parse(data: &[u8]) {
         assert_eq!((exact, first), (Err(error), Err(error)));
         return;
     };
-    let number = |bytes: &[u8]| {
-        bytes.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
-    };
+    let number =
+        |bytes: &[u8]| bytes.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     let (seq, func, length) = (number(&head[..8]), number(&head[8..12]), number(&head[12..]));
     let there = rest.len() as u64;
     assert_eq!(exact.is_ok(), seq != 0 && length == there);

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
 //! | messages of any length | [`ring::frame`] |
+//! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
@@ -37,6 +38,10 @@
 #[cfg(any(test, crash_points, all(loom, feature = "loom")))]
 extern crate std;
 
+// Its ends are claimed by compare-and-swap: there is no other way to have one.
+sync::with_read_modify_write! {
+    pub mod channel;
+}
 pub mod identity;
 pub mod message;
 pub mod monitor;
@@ -47,8 +52,18 @@ pub mod sync;
 
 /// Every place whose memory ordering matters, with its partner and the model that
 /// fails when it is weakened; a list for each module.
-pub const SITES: &[&[sync::Site]] =
-    &[part::SITES, ring::spsc::SITES, ring::frame::SITES, monitor::SITES];
+pub const SITES: &[&[sync::Site]] = &[
+    part::SITES,
+    ring::spsc::SITES,
+    ring::frame::SITES,
+    monitor::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    channel::SITES,
+];
 
 /// All of [`SITES`], one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {

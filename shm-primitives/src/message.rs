@@ -175,10 +175,9 @@ impl MsgHeader {
         // Lossless where usize has 64 bits; where it has 32, u32 is its size.
         match rest.get(..header.payload_len() as usize) {
             Some(payload) => Ok((header, payload)),
-            None => Err(HeaderError::WrongLength {
-                found: header.payload_len(),
-                wanted: rest.len(),
-            }),
+            None => {
+                Err(HeaderError::WrongLength { found: header.payload_len(), wanted: rest.len() })
+            }
         }
     }
 }

@@ -275,7 +275,9 @@ impl<'a> Writer<'a, Trusted> {
     /// `Corrupt`: `from` is more than the capacity back, no multiple of the alignment, or not
     /// followed by frames up to the writer's position.
     pub(crate) fn published_since(
-        &mut self, from: u32, mut each: impl FnMut(&[u8]),
+        &mut self,
+        from: u32,
+        mut each: impl FnMut(&[u8]),
     ) -> Result<(), Corrupt> {
         let data = *self.ring.data();
         self.ring.walk(from, self.write, |offset, payload| {
