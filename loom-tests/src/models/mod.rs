@@ -1,10 +1,14 @@
 //! The models, a file for each structure.
 
+pub mod channel;
 pub mod frame;
+pub mod monitor;
 pub mod part;
 pub mod spsc;
 
 /// Every model, by name.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    [part::MODELS, spsc::MODELS, frame::MODELS].into_iter().flatten()
+    [part::MODELS, spsc::MODELS, frame::MODELS, monitor::MODELS, channel::MODELS]
+        .into_iter()
+        .flatten()
 }

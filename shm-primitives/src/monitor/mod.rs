@@ -150,8 +150,6 @@ sites! { SITES
 pub struct ThreadMonitor {
     selector: AtomicU32,
     copies: [[AtomicU32; WORDS]; 2],
-    // Written by init_at alone, which loom's builds do not have.
-    #[cfg_attr(all(loom, any(test, feature = "loom")), expect(dead_code))]
     reserved: AtomicU32,
 }
 
@@ -264,16 +262,18 @@ impl ThreadMonitor {
     ///
     /// [`Busy`] if the record changed during each attempt. Never once the worker is dead.
     pub fn snapshot(&self) -> Result<Snapshot, Busy> {
-        for _ in 0..Self::ATTEMPTS {
-            let selector = self.selector.load(SELECT);
-            let record = Record::load(self.copy(selector));
-            fence(RECHECK);
-            if self.selector.load(Relaxed) == selector {
-                return Ok(record.decode());
-            }
-            spin_loop();
+        (0..Self::ATTEMPTS).find_map(|_| self.attempt()).ok_or(Busy)
+    }
+
+    fn attempt(&self) -> Option<Snapshot> {
+        let selector = self.selector.load(SELECT);
+        let record = Record::load(self.copy(selector));
+        fence(RECHECK);
+        if self.selector.load(Relaxed) == selector {
+            return Some(record.decode());
         }
-        Err(Busy)
+        spin_loop();
+        None
     }
 
     #[inline(always)]

@@ -10,4 +10,5 @@ mod channel;
 mod common;
 mod frame;
 mod harness;
+mod monitor;
 mod spsc;
