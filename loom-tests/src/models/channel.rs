@@ -1,6 +1,6 @@
 //! The channel. Call n has sequence id n.
 
-use crate::harness::{Lent, Memory, check, check_eq, explore, models, owner};
+use crate::harness::{Lent, Memory, check, check_eq, explore, explore_bounded, models, owner};
 use loom::thread;
 use shm_primitives::channel::{
     Client, Lane, Limits, Options, ReceiveError, Recovered, RequestError, Worker, WorkerChannel,
@@ -125,7 +125,7 @@ models! {
     /// One call after the other through a response ring with room for the replies to one: the
     /// worker never finds it full, and no byte is overwritten that is still read.
     fn channel_room() {
-        explore(|| {
+        explore_bounded(Some(2), || {
             let fixture = fixture(24);
             let (mut client, mut worker) = fixture.ends();
             let mut noted = fixture.noted();
