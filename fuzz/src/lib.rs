@@ -9,13 +9,17 @@
 //! A new target is a body here with its row in [`BODIES`], a `[[bin]]`, and three lines
 //! in `fuzz_targets/`.
 
+mod channel;
 #[path = "../../shm-primitives/tests/common/mod.rs"]
 mod common;
 mod frame;
+mod message;
 mod monitor;
 mod spsc;
 
+pub use channel::hostile as channel_hostile;
 pub use frame::{hostile as frame_hostile, model as frame_model};
+pub use message::parse as message;
 pub use monitor::monitor;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 
@@ -28,7 +32,9 @@ pub const BODIES: &[(&str, Body)] = &[
     ("spsc_hostile", spsc_hostile),
     ("frame_model", frame_model),
     ("frame_hostile", frame_hostile),
+    ("message", message),
     ("monitor", monitor),
+    ("channel_hostile", channel_hostile),
 ];
 
 #[cfg(fuzzing)]

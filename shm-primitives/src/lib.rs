@@ -10,6 +10,8 @@
 //! | messages of any length | [`ring::frame`] |
 //! | waiting for either, and waking who waits | [`wake`] |
 //! | one receiver of many rings | [`ready`] |
+//! | calls to a worker that may die, and their replies | [`channel`] |
+//! | the header of a message, ids of calls | [`message`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
@@ -40,7 +42,12 @@
 #[cfg(any(test, crash_points, all(loom, feature = "loom")))]
 extern crate std;
 
+// Its ends are claimed by compare-and-swap: there is no other way to have one.
+sync::with_read_modify_write! {
+    pub mod channel;
+}
 pub mod identity;
+pub mod message;
 pub mod monitor;
 pub mod part;
 pub mod ready;
@@ -58,6 +65,12 @@ pub const SITES: &[&[sync::Site]] = &[
     wake::SITES,
     ready::SITES,
     monitor::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    channel::SITES,
 ];
 
 /// All of [`SITES`], one after the other.

@@ -174,6 +174,7 @@ fn run<M: InPlace>(ring: FrameRingRef<'_, M>, ops: &[Op]) {
             Op::Sizes => {
                 assert_eq!(reader.is_empty(), queue.is_empty());
                 assert_eq!(writer.is_empty(), queue.is_empty());
+                assert_eq!((reader.available(), writer.unread()), (queue.len(), Ok(queue.len())));
                 let used: usize = queue.iter().map(|sent| (sent.len() + 15) & !7).sum();
                 assert!(writer.free() <= ring.capacity() - used);
             }

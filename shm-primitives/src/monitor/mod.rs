@@ -309,6 +309,11 @@ pub struct MonitorWriter<'a> {
 }
 
 impl MonitorWriter<'_> {
+    /// The record as this handle left it, or found it when it was made.
+    pub fn snapshot(&self) -> Snapshot {
+        self.record.decode()
+    }
+
     /// Says that `transaction` is being processed from now on. One that was not ended is
     /// replaced.
     ///

@@ -81,6 +81,13 @@ pub enum AttachError {
         /// The capacity asked for.
         wanted: u32,
     },
+    /// The replies that a channel is to have room for are too large for its response ring.
+    NoRoomForReplies {
+        /// Bytes the response ring has.
+        found: usize,
+        /// Bytes that one call's replies may take.
+        wanted: usize,
+    },
     /// An option that this build does not have or does not know.
     UnsupportedOption {
         /// The options word.
@@ -167,6 +174,12 @@ impl fmt::Display for AttachError {
             }
             Self::UnexpectedCapacity { found, wanted } => {
                 write!(f, "capacity {found} instead of {wanted}")
+            }
+            Self::NoRoomForReplies { found, wanted } => {
+                write!(
+                    f,
+                    "a response ring of {found} bytes, where the replies to one call may take {wanted}: make it larger or allow smaller replies"
+                )
             }
             Self::UnsupportedOption { found } => {
                 write!(

@@ -172,19 +172,29 @@ impl PartHeader {
         }
     }
 
+    /// Takes away the magic of a part that stood at the start of `region`, before anything else
+    /// is stored: a crash in between must not leave it over half of the new words.
+    ///
+    /// # Safety
+    ///
+    /// The region is large enough and aligned. Under loom a header was made there.
+    pub(crate) unsafe fn clear<'a>(region: &Region<'a>) -> &'a Self {
+        // SAFETY: in bounds, aligned and valid for 'a by contract; any bytes are a
+        // word, and atomics may be seen by others.
+        let this = unsafe { region.base().cast::<Self>().as_ref() };
+        this.magic.store(0, Relaxed);
+        fence(CLEARED);
+        this
+    }
+
     /// Writes all but the magic at the start of `region`.
     ///
     /// # Safety
     ///
     /// The region is large enough and aligned. Under loom a header was made there.
     pub(crate) unsafe fn prepare<'a>(region: &Region<'a>, facts: &Facts) -> &'a Self {
-        // SAFETY: in bounds, aligned and valid for 'a by contract; any bytes are a
-        // word, and atomics may be seen by others.
-        let this = unsafe { region.base().cast::<Self>().as_ref() };
-        // The magic of a part that stood here goes first: a crash in between must not
-        // leave it over half of the new words.
-        this.magic.store(0, Relaxed);
-        fence(CLEARED);
+        // SAFETY: passed on.
+        let this = unsafe { Self::clear(region) };
         this.version.store(facts.version, Relaxed);
         this.kind.store(facts.kind.0, Relaxed);
         this.layout.store(facts.layout, Relaxed);

@@ -5,6 +5,7 @@
 //! ```
 #![cfg(crash_points)]
 
+mod channel;
 #[path = "../common/mod.rs"]
 mod common;
 mod frame;

@@ -104,13 +104,24 @@ impl Options {
         }
     }
 
+    /// Whether a ring can be made with these.
+    pub(crate) fn check(&self) -> Result<(), AttachError> {
+        if !self.is_aligned() {
+            return Err(AttachError::UnsupportedOption { found: self.alignment });
+        }
+        if !self.is_valid() {
+            return Err(AttachError::BadCapacity { found: self.capacity, maximum: MAX_CAPACITY });
+        }
+        Ok(())
+    }
+
     pub(super) const fn is_valid(&self) -> bool {
         self.capacity.is_power_of_two()
             && self.capacity >= 8 * self.alignment
             && self.capacity <= MAX_CAPACITY
     }
 
-    pub(super) const fn is_aligned(&self) -> bool {
+    pub(crate) const fn is_aligned(&self) -> bool {
         self.alignment.is_power_of_two()
             && self.alignment >= MIN_ALIGNMENT
             && self.alignment <= MAX_ALIGNMENT
@@ -246,6 +257,50 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
             return Err(Corrupt { what: "padding", found: padding, limit: rest });
         }
         Ok(Found::Padding(padding))
+    }
+
+    /// Bytes the ring takes in its region, as [`Options::required_size`] says.
+    pub fn size(&self) -> usize {
+        // No overflow: it lies in memory.
+        DATA + Bytes::size_for(self.capacity())
+    }
+
+    /// Bytes that frames begin at multiples of.
+    pub fn alignment(&self) -> u32 {
+        self.rounding + 1
+    }
+
+    /// Calls `each` with the place and length of the payload of every frame from position
+    /// `from` to `to`, for a writer whose position is `to`: what lies between is published and
+    /// nobody writes there. Lengths come from memory and are checked; at most the capacity is
+    /// walked.
+    ///
+    /// # Errors
+    ///
+    /// `from` is none of this ring's last positions, or the frames do not lead from it to `to`.
+    pub(super) fn walk(
+        &self,
+        from: u32,
+        to: u32,
+        mut each: impl FnMut(usize, u32),
+    ) -> Result<(), Corrupt> {
+        self.check_used(to, from)?;
+        let mut position = from;
+        while position != to {
+            let found = self.decode(position, self.word(position).load(Relaxed))?;
+            position = position.wrapping_add(match found {
+                Found::Frame { payload } => {
+                    each(self.offset(position) + HEADER as usize, payload);
+                    self.footprint(payload)
+                }
+                Found::Padding(padding) => padding,
+            });
+            let (walked, limit) = (position.wrapping_sub(from), to.wrapping_sub(from));
+            if walked > limit {
+                return Err(Corrupt { what: "frames of this length before", found: walked, limit });
+            }
+        }
+        Ok(())
     }
 
     /// Who has the writer's end (`Writing`) or the reader's (`Reading`); `None` if nobody
@@ -394,15 +449,7 @@ impl<'a> FrameRingRef<'a, Trusted> {
     /// the same time. Attachers may try all the while. Under loom `zero_at` was called
     /// before.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
-        if !options.is_aligned() {
-            return Err(AttachError::UnsupportedOption { found: options.alignment });
-        }
-        if !options.is_valid() {
-            return Err(AttachError::BadCapacity {
-                found: options.capacity,
-                maximum: MAX_CAPACITY,
-            });
-        }
+        options.check()?;
         let size = options.required_size().unwrap_or(usize::MAX);
         check_region(&region, size, LINE)?;
         // SAFETY: large enough and aligned (just checked), and ours by contract.

@@ -101,6 +101,42 @@ impl<'a, M: Trust> Reader<'a, M> {
         self.next() == Err(ReadError::Empty)
     }
 
+    /// Frames there are to read: a lower bound, for the writer goes on writing. Looks at the
+    /// word of each, at most a lap of them; what is wrong beyond the next frame ends the count
+    /// and is said when it is reached.
+    #[doc(alias = "Size")]
+    pub fn available(&mut self) -> usize {
+        let Ok(mut payload) = self.next() else { return 0 };
+        let (mut position, mut frames) = (self.read, 0);
+        let capacity = self.ring.capacity() as u32;
+        loop {
+            frames += 1;
+            position = position.wrapping_add(self.ring.footprint(payload));
+            match self.frame_at(position) {
+                Some((at, length)) if at.wrapping_sub(self.read) < capacity => {
+                    (position, payload) = (at, length);
+                }
+                _ => return frames,
+            }
+        }
+    }
+
+    /// Position and payload's length of the frame at `position` or behind padding there; `None`
+    /// if there is none or the words are wrong.
+    fn frame_at(&self, mut position: u32) -> Option<(u32, u32)> {
+        // The second may be behind padding; padding behind padding is wrong.
+        for _ in 0..2 {
+            match self.ring.word(position).load(OBSERVE) {
+                0 => return None,
+                word => match self.ring.decode(position, word).ok()? {
+                    Found::Frame { payload } => return Some((position, payload)),
+                    Found::Padding(padding) => position = position.wrapping_add(padding),
+                },
+            }
+        }
+        None
+    }
+
     /// What was found wrong with the ring, once it was. The handle stays as it is and reads
     /// nothing more.
     pub fn corruption(&self) -> Option<Corrupt> {

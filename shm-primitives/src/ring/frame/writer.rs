@@ -92,6 +92,52 @@ impl<'a, M: Trust> Writer<'a, M> {
         self.free() == self.capacity()
     }
 
+    /// The position the next frame is written at, or padding before it.
+    pub(crate) fn position(&self) -> u32 {
+        self.write
+    }
+
+    /// How far the reader is now: everything before was left behind by it, and what it did
+    /// before is seen after this.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`: the position is impossible.
+    pub(crate) fn consumed(&mut self) -> Result<u32, WriteError> {
+        self.second_look();
+        match self.corrupt {
+            Some(_) => Err(WriteError::Corrupt),
+            None => Ok(self.limit.wrapping_sub(self.capacity() as u32)),
+        }
+    }
+
+    /// Frames from position `from` on.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`: `from` is not where a frame begins that is still whole, or lengths in memory
+    /// are wrong.
+    pub(crate) fn frames_since(&self, from: u32) -> Result<usize, Corrupt> {
+        let mut frames = 0;
+        self.ring.walk(from, self.write, |_, _| frames += 1)?;
+        Ok(frames)
+    }
+
+    /// Frames that the reader has not left behind: an upper bound, for it goes on reading. Looks
+    /// at the word of each.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`: the reader's position is impossible, or what was written was overwritten.
+    pub fn unread(&mut self) -> Result<usize, WriteError> {
+        let consumed = self.consumed()?;
+        self.frames_since(consumed).map_err(|corrupt| {
+            self.corrupt = Some(corrupt);
+            self.limit = self.write;
+            WriteError::Corrupt
+        })
+    }
+
     /// What was found wrong with the reader's position, once it was. The handle stays as it is
     /// and writes nothing more.
     pub fn corruption(&self) -> Option<Corrupt> {
@@ -248,6 +294,29 @@ impl<'a> Writer<'a, Trusted> {
         let offset = self.ring.offset(self.write.wrapping_add(padding)) + HEADER as usize;
         self.ring.data().writing(offset, length);
         Ok(Grant { writer: self, offset, length, padding })
+    }
+
+    /// Shows `each` the payload of every frame published from position `from` on, be it read
+    /// already or not: for one that takes over, before it writes anything. What was published
+    /// is whole until the writer's end overwrites it, which it cannot meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`: `from` is more than the capacity back, no multiple of the alignment, or not
+    /// followed by frames up to the writer's position.
+    pub(crate) fn published_since(
+        &mut self,
+        from: u32,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Corrupt> {
+        let data = *self.ring.data();
+        self.ring.walk(from, self.write, |offset, payload| {
+            let length = payload as usize;
+            data.reading(offset, length);
+            // SAFETY: the frame was checked to lie within the data; it was published, and only
+            // the writer's end, which is borrowed here, writes where it lies.
+            each(unsafe { slice::from_raw_parts(data.at(offset), length) });
+        })
     }
 }
 

@@ -1,0 +1,4 @@
+//! The fuzzer's entry to `message`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::target!(fuzz::message);

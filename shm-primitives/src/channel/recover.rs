@@ -1,0 +1,149 @@
+//! Taking over from a dead worker: what was it doing in this lane?
+
+use super::layout::WorkerChannel;
+use super::reply::ReplyHeader;
+use super::worker::Worker;
+use super::{Lane, ReceiveError};
+use crate::identity::{Dead, OwnerId};
+use crate::message::MsgHeader;
+use crate::monitor::{MonitorWriter, Snapshot};
+use crate::part::{ClaimError, Corrupt};
+use crate::ring::frame::Frame;
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+
+/// What a dead worker left in a lane, with the worker's end of it.
+#[derive(Debug)]
+#[must_use = "dropping a poison message keeps the lane out of service"]
+pub enum Recovered<'a, 'm> {
+    /// It had nothing of this lane in hand. What is queued was never begun.
+    Nothing(Worker<'a>),
+    /// It died between a call's final reply and its end. The request was left behind now and is
+    /// not run again; the client has its reply.
+    Answered(MsgHeader, Worker<'a>),
+    /// It died with this request begun and not answered.
+    Poison(Poison<'a, 'm>),
+}
+
+impl<'a> WorkerChannel<'a> {
+    /// Takes the worker's two ends from one proven dead, or one from the dead and the other from
+    /// nobody, and says what it had in hand.
+    ///
+    /// `lane` is what the dead one served, under the same epoch; `monitor` is the one it wrote,
+    /// or the one it would have written if it died while it recovered the lane itself. The
+    /// monitor is reset only after *all* lanes that its worker served were recovered; while a
+    /// [`Poison`] is unresolved it is borrowed and cannot be.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover_client`](Self::recover_client).
+    pub fn recover_worker<'m>(
+        &self,
+        dead: Dead<OwnerId>,
+        owner: OwnerId,
+        lane: Lane,
+        monitor: &'m mut MonitorWriter<'_>,
+    ) -> Result<Recovered<'a, 'm>, ClaimError> {
+        let mut worker = self.recover_worker_ends(dead, owner, lane)?;
+        let Snapshot::Processing(noted) = monitor.snapshot() else {
+            return Ok(Recovered::Nothing(worker));
+        };
+        if (noted.lane, noted.lane_epoch) != (lane.lane, lane.epoch) {
+            return Ok(Recovered::Nothing(worker));
+        }
+        let header = match worker.peek() {
+            Ok(request) if request.header().seq_id() == noted.seq_id => request.header(),
+            // Left behind already, or never begun: no worker begins what is malformed.
+            Ok(_) | Err(ReceiveError::Empty | ReceiveError::Malformed(_)) => {
+                return Ok(Recovered::Nothing(worker));
+            }
+            Err(ReceiveError::Corrupt) => {
+                let unknown = Corrupt { what: "request ring", found: 0, limit: 0 };
+                return Err(ClaimError::Corrupt(worker.corruption().unwrap_or(unknown)));
+            }
+        };
+        let mut answered = false;
+        let walked = worker.responses.published_since(noted.reply_position, |frame| {
+            answered |= ReplyHeader::parse(frame)
+                .is_ok_and(|(reply, status)| status.is_final() && reply.seq_id() == noted.seq_id);
+        });
+        if answered && walked.is_ok() {
+            worker.requests.skip(1);
+            return Ok(Recovered::Answered(header, worker));
+        }
+        let worker = ManuallyDrop::new(worker);
+        Ok(Recovered::Poison(Poison { worker, header, doubt: walked.err(), monitor: PhantomData }))
+    }
+}
+
+/// A request whose worker died with it in hand: to be told of and put aside, never to be run
+/// again.
+///
+/// In this order: keep a dead letter and tell the caller, then [`skip`](Self::skip), then reset
+/// the monitor. A death in between leaves it to the next recoverer, who finds the same poison
+/// until it was skipped; so tell the caller in a way that may be repeated.
+///
+/// Dropped without `skip`, it is as if this process had died here: the lane's ends stay this
+/// owner's, out of service, until that owner is proven dead.
+#[must_use = "dropping a poison message keeps the lane out of service"]
+pub struct Poison<'a, 'm> {
+    worker: ManuallyDrop<Worker<'a>>,
+    header: MsgHeader,
+    doubt: Option<Corrupt>,
+    /// Keeps the monitor from being reset.
+    monitor: PhantomData<&'m mut ()>,
+}
+
+impl<'a> Poison<'a, '_> {
+    /// The header of the request.
+    pub fn header(&self) -> MsgHeader {
+        self.header
+    }
+
+    /// The request in place, to be copied to a dead letter.
+    ///
+    /// # Errors
+    ///
+    /// The ring was overwritten since it was recovered.
+    pub fn request(&mut self) -> Result<Letter<'_, 'a>, ReceiveError> {
+        let frame = super::received(self.worker.requests.read())?;
+        MsgHeader::split(&frame).map_err(ReceiveError::Malformed)?;
+        Ok(Letter(frame))
+    }
+
+    /// What is impossible about the reply position that the monitor noted, or about the replies
+    /// from there: whether the call was answered is then unknown, and because what was begun is
+    /// never run twice it counts as poison. The caller may have a final reply of it.
+    pub fn doubt(&self) -> Option<Corrupt> {
+        self.doubt
+    }
+
+    /// Leaves the request behind; the worker's end, to serve the lane or to give it back.
+    pub fn skip(self) -> Worker<'a> {
+        let mut worker = ManuallyDrop::into_inner(self.worker);
+        worker.requests.skip(1);
+        worker
+    }
+}
+
+impl fmt::Debug for Poison<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poison")
+            .field("header", &self.header)
+            .field("doubt", &self.doubt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A poison message in place, lent by [`Poison::request`]: a slice of its payload.
+#[derive(Debug)]
+pub struct Letter<'p, 'a>(Frame<'p, 'a>);
+
+impl Deref for Letter<'_, '_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.get(MsgHeader::SIZE..).unwrap_or(&[])
+    }
+}

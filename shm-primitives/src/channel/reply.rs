@@ -1,0 +1,56 @@
+//! What stands in a frame of the response ring.
+
+use crate::message::{HeaderError, MsgHeader, MsgStatus};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// What stands before a reply's payload. The header's length is that of the payload alone.
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+pub(super) struct ReplyHeader {
+    message: MsgHeader,
+    status: U32,
+}
+
+/// Bytes of it.
+pub(super) const REPLY_HEADER: usize = size_of::<ReplyHeader>();
+
+const _: () = assert!(REPLY_HEADER == 20);
+
+/// Bytes that a reply with `payload` bytes takes in a ring of this alignment, with the frame's
+/// own header.
+pub(super) const fn footprint(payload: u32, alignment: u64) -> u64 {
+    (8 + REPLY_HEADER as u64 + payload as u64).next_multiple_of(alignment)
+}
+
+impl ReplyHeader {
+    pub(super) fn new(message: MsgHeader, status: MsgStatus) -> Self {
+        Self { message, status: U32::new(status.word()) }
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; REPLY_HEADER] {
+        zerocopy::transmute!(self)
+    }
+
+    /// Takes apart a frame: its header is copied once, then checked.
+    pub(super) fn parse(frame: &[u8]) -> Result<(MsgHeader, MsgStatus), HeaderError> {
+        let Ok((Self { message, status }, payload)) = Self::read_from_prefix(frame) else {
+            return Err(HeaderError::TooShort { found: frame.len(), wanted: REPLY_HEADER });
+        };
+        if !message.is_valid() {
+            return Err(HeaderError::InvalidSeqId);
+        }
+        if message.payload_len() as usize != payload.len() {
+            return Err(HeaderError::WrongLength {
+                found: message.payload_len(),
+                wanted: payload.len(),
+            });
+        }
+        let found = status.get();
+        match MsgStatus::from_word(found) {
+            // A call that nobody has taken up has no reply.
+            None | Some(MsgStatus::Pending) => Err(HeaderError::BadStatus { found }),
+            Some(status) => Ok((message, status)),
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The worker's end: a request at a time, its replies, and what the monitor is told.
+
+use super::layout::WorkerChannel;
+use super::reply::{REPLY_HEADER, ReplyHeader};
+use super::{BEGUN, Lane, Limits, ReceiveError, received};
+use crate::message::{HeaderError, MsgHeader, MsgStatus};
+use crate::monitor::{InvalidTransaction, MonitorWriter, Transaction};
+use crate::part::Corrupt;
+use crate::ring::frame::{Frame, Grant, Reader, WriteError, Writer};
+use crate::sync::{crash, fence};
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+
+/// The worker's end of a channel: one thread at a time. A worker has one for each lane that it
+/// serves, and one monitor for all of them.
+///
+/// No operation blocks, spins, allocates, makes a system call, or uses a read-modify-write.
+#[derive(Debug)]
+pub struct Worker<'a> {
+    // In the order they are given back: the one claimed last first.
+    pub(super) responses: Writer<'a>,
+    pub(super) requests: Reader<'a>,
+    limits: Limits,
+    pub(super) lane: Lane,
+    /// The position behind the last progress reply on the request that is next.
+    progress: Option<u32>,
+}
+
+/// Why no reply was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The call has its final reply.
+    Answered,
+    /// The status is none of a final reply.
+    NotFinal(MsgStatus),
+    /// The payload is larger than the limit for such replies.
+    TooLarge {
+        /// Bytes of payload.
+        length: usize,
+        /// Bytes allowed.
+        maximum: usize,
+    },
+    /// There is no room, because the client has other limits than the worker or sends more
+    /// requests than it has kept room for. With a client that keeps to the protocol it does
+    /// not happen.
+    Full,
+    /// The client's position is impossible; see [`Worker::corruption`].
+    Corrupt,
+}
+
+impl fmt::Display for ReplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered => f.write_str("the call has its final reply"),
+            Self::NotFinal(status) => write!(f, "{status:?} is the status of no final reply"),
+            Self::TooLarge { length, maximum } => {
+                write!(f, "a reply of {length} bytes; the largest here is {maximum}")
+            }
+            Self::Full => f.write_str(
+                "the response ring is full: the client did not keep room for this reply",
+            ),
+            Self::Corrupt => f.write_str("the response ring is corrupt"),
+        }
+    }
+}
+
+impl core::error::Error for ReplyError {}
+
+/// A call was finished without a final reply; its request stays in the ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a call cannot be finished without a final reply")
+    }
+}
+
+impl core::error::Error for Unanswered {}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        channel: WorkerChannel<'a>,
+        requests: Reader<'a>,
+        responses: Writer<'a>,
+        lane: Lane,
+    ) -> Self {
+        // Somebody before may have reported on the first request already.
+        let progress = Some(responses.position());
+        Self { requests, responses, limits: channel.limits, lane, progress }
+    }
+
+    /// The lane it serves.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Requests there are to serve, the one in hand among them: a lower bound, for the client
+    /// goes on sending. Looks at a word of each.
+    #[doc(alias = "AvailableRequests")]
+    pub fn available_requests(&mut self) -> usize {
+        self.requests.available()
+    }
+
+    /// Whether there is no request. Once it says no, there stays one until it is finished; a yes
+    /// may be out of date at once.
+    #[doc(alias = "RequestEmpty")]
+    pub fn is_request_empty(&mut self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// What was found wrong with one of the rings, once it was.
+    pub fn corruption(&self) -> Option<Corrupt> {
+        self.requests.corruption().or(self.responses.corruption())
+    }
+
+    /// The next request, in place. Looking at it changes nothing: dropping it keeps it, and so
+    /// does a death.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or what is there is no request: see [`ReceiveError`].
+    #[inline]
+    pub fn peek(&mut self) -> Result<Request<'_, 'a>, ReceiveError> {
+        let frame = received(self.requests.read())?;
+        let (header, _) = MsgHeader::split(&frame).map_err(ReceiveError::Malformed)?;
+        let replies = Replies {
+            responses: &mut self.responses,
+            progress: &mut self.progress,
+            limits: self.limits,
+            header,
+            answered: false,
+        };
+        Ok(Request { frame, replies, lane: self.lane })
+    }
+
+    /// Leaves the next frame of the request ring behind if it is no request, which only a client
+    /// that does not keep to the protocol sends; what was wrong with it. No request is ever left
+    /// behind by this.
+    pub fn discard_malformed(&mut self) -> Option<HeaderError> {
+        match self.peek().err()? {
+            ReceiveError::Malformed(error) => {
+                self.requests.skip(1);
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A request lent by [`Worker::peek`], not begun: a slice of its payload.
+#[derive(Debug)]
+pub struct Request<'w, 'a> {
+    frame: Frame<'w, 'a>,
+    replies: Replies<'w, 'a>,
+    lane: Lane,
+}
+
+impl<'w, 'a> Request<'w, 'a> {
+    /// The header: sequence id, function, length of the payload.
+    pub fn header(&self) -> MsgHeader {
+        self.replies.header
+    }
+
+    /// Takes the request in hand: notes in the worker's monitor what is begun, `start` (in
+    /// nanoseconds, by the supervisor's clock) among it. From here on a death makes the request
+    /// a poison message, until it has its final reply. Run the handler after this and not before.
+    ///
+    /// # Errors
+    ///
+    /// The lane's worker number is out of range; the request stays.
+    #[inline]
+    pub fn begin<'m>(
+        self,
+        monitor: &'w mut MonitorWriter<'m>,
+        start: u64,
+    ) -> Result<Work<'w, 'a, 'm>, InvalidTransaction> {
+        let Lane { group, worker, lane, epoch } = self.lane;
+        let transaction = Transaction {
+            seq_id: self.replies.header.seq_id(),
+            group,
+            worker,
+            lane,
+            lane_epoch: epoch,
+            reply_position: self.replies.responses.position(),
+            start,
+        };
+        monitor.begin(&transaction)?;
+        fence(BEGUN);
+        let Self { frame, replies, .. } = self;
+        let reply = Replier { replies, monitor, transaction };
+        Ok(Work { request: Some(frame), reply })
+    }
+}
+
+impl Deref for Request<'_, '_> {
+    type Target = [u8];
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        self.frame.get(MsgHeader::SIZE..).unwrap_or(&[])
+    }
+}
+
+/// What writes the replies to one request.
+#[derive(Debug)]
+struct Replies<'w, 'a> {
+    responses: &'w mut Writer<'a>,
+    progress: &'w mut Option<u32>,
+    limits: Limits,
+    header: MsgHeader,
+    answered: bool,
+}
+
+/// A request in hand.
+///
+/// Reply, then [`finish`](Self::finish). Dropping it with its final reply written finishes it
+/// too. Dropping it without tells the monitor that nothing is in hand any more and keeps the
+/// request: whoever looks next may begin it again, so drop only what has had no effect yet, and
+/// answer `Failed` to what went wrong.
+#[derive(Debug)]
+pub struct Work<'w, 'a, 'm> {
+    /// Some until it is dropped.
+    request: Option<Frame<'w, 'a>>,
+    reply: Replier<'w, 'a, 'm>,
+}
+
+impl<'w, 'a, 'm> Work<'w, 'a, 'm> {
+    /// The request's header.
+    pub fn header(&self) -> MsgHeader {
+        self.reply.replies.header
+    }
+
+    /// The request's payload, in place.
+    pub fn payload(&self) -> &[u8] {
+        payload(&self.request)
+    }
+
+    /// The payload, and what replies to it, to have both at once.
+    pub fn split(&mut self) -> (&[u8], &mut Replier<'w, 'a, 'm>) {
+        (payload(&self.request), &mut self.reply)
+    }
+
+    /// As [`Replier::progress`].
+    ///
+    /// # Errors
+    ///
+    /// See there.
+    pub fn reply_progress(&mut self, payload: &[u8]) -> Result<bool, ReplyError> {
+        self.reply.progress(payload)
+    }
+
+    /// As [`Replier::reply`].
+    ///
+    /// # Errors
+    ///
+    /// See there.
+    #[inline]
+    pub fn reply(&mut self, status: MsgStatus, payload: &[u8]) -> Result<(), ReplyError> {
+        self.reply.reply(status, payload)
+    }
+
+    /// As [`Replier::grant`].
+    ///
+    /// # Errors
+    ///
+    /// See there.
+    #[inline]
+    pub fn grant(&mut self, length: usize) -> Result<ReplyGrant<'_, 'a>, ReplyError> {
+        self.reply.grant(length)
+    }
+
+    /// Leaves the request behind, then tells the monitor that nothing is in hand.
+    ///
+    /// # Errors
+    ///
+    /// It has no final reply, and it is as if it had been dropped: the request stays.
+    #[inline]
+    pub fn finish(self) -> Result<(), Unanswered> {
+        if self.reply.replies.answered { Ok(()) } else { Err(Unanswered) }
+    }
+}
+
+fn payload<'s>(request: &'s Option<Frame<'_, '_>>) -> &'s [u8] {
+    request.as_deref().and_then(|frame| frame.get(MsgHeader::SIZE..)).unwrap_or(&[])
+}
+
+impl Drop for Work<'_, '_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        if crash::dead() {
+            return;
+        }
+        if let Some(request) = self.request.take()
+            && self.reply.replies.answered
+        {
+            request.release();
+            *self.reply.replies.progress = None;
+        }
+        self.reply.monitor.end();
+    }
+}
+
+/// What replies to the request in hand.
+#[derive(Debug)]
+pub struct Replier<'w, 'a, 'm> {
+    replies: Replies<'w, 'a>,
+    monitor: &'w mut MonitorWriter<'m>,
+    /// As the monitor has it.
+    transaction: Transaction,
+}
+
+impl<'a> Replier<'_, 'a, '_> {
+    /// Whether the final reply was written.
+    pub fn is_answered(&self) -> bool {
+        self.replies.answered
+    }
+
+    /// Reports progress: status `Processing`. Says `false`, and nothing is written, while the
+    /// client has not released the last report on this call: it has no room for two.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written: see [`ReplyError`].
+    pub fn progress(&mut self, payload: &[u8]) -> Result<bool, ReplyError> {
+        if self.replies.answered {
+            return Err(ReplyError::Answered);
+        }
+        if let Some(end) = *self.replies.progress {
+            let consumed = self.replies.responses.consumed().map_err(refused)?;
+            // Nothing but progress on this request was written since: the two are at most a
+            // capacity apart.
+            if end.wrapping_sub(consumed).cast_signed() > 0 {
+                return Ok(false);
+            }
+        }
+        let mut grant = self.room(payload.len(), self.replies.limits.progress)?;
+        grant.copy_from_slice(payload);
+        grant.publish(MsgStatus::Processing, payload.len());
+        *self.replies.progress = Some(self.replies.responses.position());
+        Ok(true)
+    }
+
+    /// Gives the final reply, `Completed` or `Failed`, once: copies `payload`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written: see [`ReplyError`].
+    #[inline]
+    pub fn reply(&mut self, status: MsgStatus, payload: &[u8]) -> Result<(), ReplyError> {
+        let mut grant = self.grant(payload.len())?;
+        grant.copy_from_slice(payload);
+        grant.commit(status, payload.len())
+    }
+
+    /// Lends room for a final reply with up to `length` bytes of payload, to be written in place
+    /// and given with [`commit`](ReplyGrant::commit). Dropping it gives none.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReplyError`].
+    #[inline]
+    pub fn grant(&mut self, length: usize) -> Result<ReplyGrant<'_, 'a>, ReplyError> {
+        self.room(length, self.replies.limits.reply)
+    }
+
+    #[inline]
+    fn room(&mut self, length: usize, limit: u32) -> Result<ReplyGrant<'_, 'a>, ReplyError> {
+        let replies = &mut self.replies;
+        if replies.answered {
+            return Err(ReplyError::Answered);
+        }
+        let maximum = limit as usize;
+        if length > maximum {
+            return Err(ReplyError::TooLarge { length, maximum });
+        }
+        let position = replies.responses.position();
+        if self.transaction.reply_position != position {
+            // There were progress replies. A recoverer walks from the position noted, and finds
+            // what is whole only if no more than one reply lies behind it.
+            self.transaction.reply_position = position;
+            // The fields are those of a transaction that was begun.
+            let _ = self.monitor.begin(&self.transaction);
+        }
+        let grant = replies.responses.grant(REPLY_HEADER + length).map_err(refused)?;
+        Ok(ReplyGrant { grant, answered: &mut replies.answered, header: replies.header })
+    }
+}
+
+fn refused(error: WriteError) -> ReplyError {
+    match error {
+        WriteError::Full => ReplyError::Full,
+        WriteError::Corrupt => ReplyError::Corrupt,
+        WriteError::TooLarge { length, maximum } => ReplyError::TooLarge {
+            length: length.saturating_sub(REPLY_HEADER),
+            maximum: maximum.saturating_sub(REPLY_HEADER),
+        },
+    }
+}
+
+/// Room for a final reply's payload lent by [`Replier::grant`], not yet given: a slice of bytes.
+#[derive(Debug)]
+pub struct ReplyGrant<'g, 'a> {
+    grant: Grant<'g, 'a>,
+    answered: &'g mut bool,
+    header: MsgHeader,
+}
+
+impl ReplyGrant<'_, '_> {
+    /// Gives the first `used` bytes as the final reply, `Completed` or `Failed`; more than were
+    /// lent counts as all.
+    ///
+    /// # Errors
+    ///
+    /// `NotFinal`: the status is another; nothing was given.
+    #[inline]
+    pub fn commit(self, status: MsgStatus, used: usize) -> Result<(), ReplyError> {
+        if !status.is_final() {
+            return Err(ReplyError::NotFinal(status));
+        }
+        self.publish(status, used);
+        Ok(())
+    }
+
+    #[inline]
+    fn publish(mut self, status: MsgStatus, used: usize) {
+        let used = used.min(self.len());
+        // A ring has less than 4 GiB.
+        let header = MsgHeader::new(self.header.seq_id(), self.header.func_id(), used as u32);
+        if let Some(head) = self.grant.first_chunk_mut() {
+            *head = ReplyHeader::new(header, status).to_bytes();
+        }
+        self.grant.commit(REPLY_HEADER + used);
+        *self.answered = status.is_final();
+    }
+}
+
+impl Deref for ReplyGrant<'_, '_> {
+    type Target = [u8];
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        self.grant.get(REPLY_HEADER..).unwrap_or(&[])
+    }
+}
+
+impl DerefMut for ReplyGrant<'_, '_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.grant.get_mut(REPLY_HEADER..).unwrap_or(&mut [])
+    }
+}
