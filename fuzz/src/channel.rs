@@ -191,11 +191,8 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
                 drop((client.take(), worker.take()));
                 // SAFETY: one thread alone, which holds no reference into the memory while it
                 // overwrites words.
-                if let Ok(attached) =
-                    unsafe { WorkerChannel::attach(memory.region(), limits, None) }
-                {
-                    channel = attached;
-                }
+                let attached = unsafe { WorkerChannel::attach(memory.region(), limits, None) };
+                channel = attached.unwrap_or(channel);
                 client = channel.claim_client(owner(1)).ok();
                 worker = channel.claim_worker(owner(2), LANE).ok();
             }
