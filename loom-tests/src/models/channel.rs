@@ -125,7 +125,7 @@ models! {
     /// One call after the other through a response ring with room for the replies to one: the
     /// worker never finds it full, and no byte is overwritten that is still read.
     fn channel_room() {
-        explore_bounded(Some(3), || {
+        explore_bounded(Some(2), || {
             let fixture = fixture(24);
             let (mut client, mut worker) = fixture.ends();
             let mut noted = fixture.noted();
