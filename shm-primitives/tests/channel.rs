@@ -79,12 +79,12 @@ fn a_call() {
     assert_eq!(grant.len(), 10);
     grant[..3].copy_from_slice(b"two");
     grant.commit(3);
-    drop(client.grant(13, 1, 10).unwrap());
+    let _aborted = client.grant(13, 1, 10).unwrap();
     assert_eq!((worker.available_requests(), client.outstanding()), (2, 2));
 
     let request = worker.peek().unwrap();
     assert_eq!((request.header(), &*request), (MsgHeader::new(11, 1001, 3), &b"one"[..]));
-    drop(request);
+    // Not begun: it stays.
     assert!(!monitor.snapshot().unwrap().is_processing());
     let mut work = worker.peek().unwrap().begin(&mut noted, 99).unwrap();
     let seen = Transaction {
