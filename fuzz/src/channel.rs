@@ -8,7 +8,7 @@ use shm_primitives::channel::{
 };
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::{Group, ThreadMonitor, Transaction};
-use shm_primitives::ring::frame;
+use shm_primitives::ring::frame::{self, Packing};
 
 const MOST_OPS: usize = 300;
 const LANE: Lane = Lane { group: Group::Normal, worker: 1, lane: 2, epoch: 3 };
@@ -53,10 +53,11 @@ pub fn hostile(data: &[u8]) {
 }
 
 fn ring(u: &mut Unstructured<'_>) -> Result<frame::Options> {
-    let alignment = 8 << u.int_in_range(0..=3u32)?;
-    let start = (u.arbitrary::<i8>()? as u32).wrapping_mul(alignment);
-    let capacity = (16 * alignment) << u.int_in_range(0..=2u32)?;
-    Ok(frame::Options::new(capacity).alignment(alignment).start(start))
+    let (packing, least) =
+        if u.arbitrary()? { (Packing::Lines, 512) } else { (Packing::Dense, 128) };
+    let start = (u.arbitrary::<i8>()? as u32).wrapping_mul(8);
+    let capacity = least << u.int_in_range(0..=2u32)?;
+    Ok(frame::Options::new(capacity).packing(packing).start(start))
 }
 
 fn run(u: &mut Unstructured<'_>) -> Result<()> {

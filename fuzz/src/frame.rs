@@ -5,7 +5,7 @@ use crate::common::{dead, owner};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use shm_primitives::part::Untrusted;
 use shm_primitives::ring::frame::{
-    Checksum, FrameRingRef, Options, ReadError, Reader, WriteError, Writer,
+    Checksum, FrameRingRef, Options, Packing, ReadError, Reader, WriteError, Writer,
 };
 use std::collections::VecDeque;
 
@@ -26,10 +26,11 @@ enum Op {
 
 fn options(u: &mut Unstructured<'_>) -> Result<Options> {
     let checksum = if u.arbitrary()? { Checksum::Crc32c } else { Checksum::None };
-    let alignment = 8 << u.int_in_range(0..=3u32)?;
-    let start = (u.arbitrary::<i8>()? as u32).wrapping_mul(alignment);
-    let capacity = (8 * alignment) << u.int_in_range(0..=3u32)?;
-    Ok(Options::new(capacity).alignment(alignment).checksum(checksum).start(start))
+    let (packing, least) =
+        if u.arbitrary()? { (Packing::Lines, 512) } else { (Packing::Dense, 64) };
+    let start = (u.arbitrary::<i8>()? as u32).wrapping_mul(8);
+    let capacity = least << u.int_in_range(0..=3u32)?;
+    Ok(Options::new(capacity).packing(packing).checksum(checksum).start(start))
 }
 
 fn created(memory: &Memory, options: Options) -> FrameRingRef<'_> {

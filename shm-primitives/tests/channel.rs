@@ -13,7 +13,7 @@ use shm_primitives::channel::{
 use shm_primitives::message::{HeaderError, MsgHeader, MsgStatus};
 use shm_primitives::monitor::{Group, MonitorWriter, ThreadMonitor, Transaction};
 use shm_primitives::part::{AttachError, ClaimError};
-use shm_primitives::ring::frame::{self, FrameRingRef};
+use shm_primitives::ring::frame::{self, FrameRingRef, Packing};
 use std::collections::VecDeque;
 
 const CLIENT: u32 = 1;
@@ -21,7 +21,7 @@ const WORKER: u32 = 2;
 const LANE: Lane = Lane { group: Group::Vip, worker: 5, lane: 7, epoch: 3 };
 
 fn small() -> Options {
-    let ring = |start: u32| frame::Options::new(512).alignment(8).start(start);
+    let ring = |start: u32| frame::Options::new(512).packing(Packing::Dense).start(start);
     Options::new(ring(0), ring(0)).limits(Limits { reply: 40, progress: 16 })
 }
 
@@ -186,8 +186,8 @@ fn sizes_are_checked() {
 fn layout() {
     for requests in [128, 256, 1024] {
         let options = Options::new(
-            frame::Options::new(requests).alignment(8),
-            frame::Options::new(512).alignment(8),
+            frame::Options::new(requests).packing(Packing::Dense),
+            frame::Options::new(512).packing(Packing::Dense),
         )
         .limits(small().limits);
         let second = (256 + requests as usize).next_multiple_of(64);
@@ -234,7 +234,7 @@ fn layout() {
 
 #[test]
 fn limits_are_checked() {
-    let ring = frame::Options::new(512).alignment(8);
+    let ring = frame::Options::new(512).packing(Packing::Dense);
     // 8 + 20 + 132 is 160: three of them less 8, and 8, are 480; the next size is 504.
     let fits = Limits { reply: 140, progress: 140 };
     assert_eq!(Options::new(ring, ring).limits(fits).max_calls(), 1);
@@ -245,11 +245,11 @@ fn limits_are_checked() {
     // SAFETY: nobody else knows this memory.
     let error = unsafe { WorkerChannel::init_at(memory.region(), options) }.err();
     assert_eq!(error, Some(AttachError::NoRoomForReplies { found: 512, wanted: 528 }));
-    let odd = Options { requests: ring.alignment(0), ..options };
+    let odd = Options { requests: ring.start(4), ..options };
     // SAFETY: as above.
     let error = unsafe { WorkerChannel::init_at(memory.region(), odd) }.err();
-    assert_eq!(error, Some(AttachError::UnsupportedOption { found: 0 }));
-    let odd = Options { responses: ring.alignment(0), ..options };
+    assert_eq!(error, Some(AttachError::UnsupportedOption { found: 4 }));
+    let odd = Options { responses: ring.start(4), ..options };
     assert_eq!(odd.max_calls(), 0);
     // SAFETY: as above.
     assert!(unsafe { WorkerChannel::init_at(memory.region(), odd) }.is_err());
@@ -313,14 +313,13 @@ proptest! {
     /// outstanding has replies to receive or requests that wait.
     #[test]
     fn there_is_room_for_every_reply(
-        shape in 3..7u32, shift in 0..3u32, start in 0..64u32, back in any::<bool>(),
+        lines in any::<bool>(), shift in 0..3u32, start in 0..64u32, back in any::<bool>(),
         reply in 0..200u32, progress in 0..200u32, ops in ops()
     ) {
-        let alignment = 1 << shape;
-        let start = if back { (start * alignment).wrapping_neg() } else { start * alignment };
-        let requests = frame::Options::new(1024).alignment(8);
-        let capacity = ((8 * alignment) << shift).max(128);
-        let responses = frame::Options::new(capacity).alignment(alignment).start(start);
+        let (packing, least) = if lines { (Packing::Lines, 512) } else { (Packing::Dense, 128) };
+        let start = if back { (start * 8).wrapping_neg() } else { start * 8 };
+        let requests = frame::Options::new(1024).packing(Packing::Dense);
+        let responses = frame::Options::new(least << shift).packing(packing).start(start);
         let mut limits = Limits { reply, progress };
         while Options::new(requests, responses).limits(limits).max_calls() == 0 {
             limits = Limits { reply: limits.reply / 2, progress: limits.progress / 2 };
@@ -744,7 +743,7 @@ fn what_is_no_message_is_discarded() {
 /// nothing panics, hangs or touches a byte outside.
 #[test]
 fn hostile_memory() {
-    let ring = frame::Options::new(128).alignment(8);
+    let ring = frame::Options::new(128).packing(Packing::Dense);
     let options = Options::new(ring, ring).limits(Limits { reply: 8, progress: 0 });
     let values = [0, 1, 24, 25, 32, 64, 1 << 31, 1 << 31 | 64, u32::MAX, u32::MAX - 7];
     let size = options.required_size().unwrap();

@@ -7,7 +7,7 @@ use common::{Patience, dead, owner};
 use proptest::prelude::*;
 use shm_primitives::part::{AttachError, ClaimError, End, Trust, Trusted, Untrusted};
 use shm_primitives::ring::frame::{
-    Checksum, FrameRing, FrameRingRef, Options, ReadError, Reader, WriteError, Writer,
+    Checksum, FrameRing, FrameRingRef, Options, Packing, ReadError, Reader, WriteError, Writer,
 };
 use std::collections::VecDeque;
 
@@ -230,12 +230,12 @@ proptest! {
 
     #[test]
     fn behaves_like_a_queue(
-        shift in 0..4u32, shape in 3..7u32, start in 0..64u32, back in any::<bool>(), sums in any::<bool>(), ops in ops()
+        shift in 0..4u32, lines in any::<bool>(), start in 0..64u32, back in any::<bool>(), sums in any::<bool>(), ops in ops()
     ) {
-        let alignment = 1 << shape;
-        let start = if back { (start * alignment).wrapping_neg() } else { start * alignment };
+        let (packing, least) = if lines { (Packing::Lines, 512) } else { (Packing::Dense, 64) };
+        let start = if back { (start * 8).wrapping_neg() } else { start * 8 };
         let checksum = if sums { Checksum::Crc32c } else { Checksum::None };
-        let options = Options::new((8 * alignment) << shift).alignment(alignment).start(start).checksum(checksum);
+        let options = Options::new(least << shift).packing(packing).start(start).checksum(checksum);
         let memory = memory(options);
         run(created(&memory, options), &ops);
         run(FrameRingRef::attach_untrusted(memory.region(), None).unwrap(), &ops_after(&memory, &ops));
@@ -267,7 +267,7 @@ fn a_dropped_grant_leaves_nothing() {
 #[test]
 fn the_largest_payload_always_fits_an_empty_ring() {
     for start in (0..256).step_by(8) {
-        let options = Options::new(256).alignment(8).start(start);
+        let options = Options::new(256).packing(Packing::Dense).start(start);
         let memory = memory(options);
         let ring = created(&memory, options);
         let mut writer = ring.claim_writer(owner(1)).unwrap();
@@ -283,7 +283,7 @@ fn the_largest_payload_always_fits_an_empty_ring() {
 
 #[test]
 fn two_threads() {
-    let mut ring = FrameRing::<1024>::with(16, Checksum::Crc32c);
+    let mut ring = FrameRing::<1024>::with(Packing::Lines, Checksum::Crc32c);
     let (mut writer, mut reader) = ring.split();
     let patience = Patience::new();
     let other = patience.clone();
@@ -313,7 +313,7 @@ fn two_threads() {
 
 #[test]
 fn a_damaged_payload_is_found_by_its_checksum() {
-    let options = Options::new(256).alignment(8).checksum(Checksum::Crc32c);
+    let options = Options::new(256).packing(Packing::Dense).checksum(Checksum::Crc32c);
     let memory = memory(options);
     let ring = created(&memory, options);
     ring.claim_writer(owner(1)).unwrap().push(b"1234567890ab").unwrap();
@@ -332,8 +332,8 @@ fn a_damaged_payload_is_found_by_its_checksum() {
 fn impossible_words_are_corrupt() {
     // The first frame's word, and the answer.
     for word in [1, 7, 121, 1000, u32::MAX, 1 << 31, 1 << 31 | 8, 1 << 31 | 256] {
-        let memory = memory(Options::new(256).alignment(8));
-        let ring = created(&memory, Options::new(256).alignment(8)).untrusted();
+        let memory = memory(Options::new(256).packing(Packing::Dense));
+        let ring = created(&memory, Options::new(256).packing(Packing::Dense)).untrusted();
         let mut reader = ring.claim_reader(owner(2)).unwrap();
         memory.set(256, word);
         assert_eq!(reader.pop_into(&mut [0; 256]), Err(ReadError::Corrupt), "{word:#x}");
@@ -346,7 +346,7 @@ fn impossible_words_are_corrupt() {
 /// nothing panics, hangs or touches a byte outside.
 #[test]
 fn hostile_memory() {
-    let options = Options::new(64).alignment(8).checksum(Checksum::Crc32c);
+    let options = Options::new(64).packing(Packing::Dense).checksum(Checksum::Crc32c);
     let values = [0, 1, 8, 24, 25, 64, 1 << 31, 1 << 31 | 16, 1 << 31 | 64, u32::MAX, u32::MAX - 7];
     for word in (64..320).step_by(4) {
         for value in values {
@@ -376,7 +376,7 @@ fn hostile_memory() {
 
 #[test]
 fn what_is_no_frame_ring_is_declined() {
-    let options = Options::new(256).alignment(8);
+    let options = Options::new(256).packing(Packing::Dense);
     let memory = memory(options);
     let attach = || FrameRingRef::attach_untrusted(memory.region(), Some(256)).map(|_| ());
     let magic = memory.get(0);
@@ -393,7 +393,7 @@ fn what_is_no_frame_ring_is_declined() {
         (28, 7, AttachError::UnsupportedOption { found: 7 }),
         (28, 7 << 8, AttachError::UnsupportedOption { found: 7 << 8 }),
         (28, 128 << 8, AttachError::UnsupportedOption { found: 128 << 8 }),
-        (28, 64 << 8, AttachError::BadCapacity { found: 256, maximum: 1 << 30 }),
+        (28, 1 << 8, AttachError::BadCapacity { found: 256, maximum: 1 << 30 }),
     ];
     for (offset, value, error) in wrong {
         let right = memory.get(offset);
@@ -406,8 +406,9 @@ fn what_is_no_frame_ring_is_declined() {
     assert_eq!(FrameRingRef::attach_untrusted(short, None).err(), Some(error));
     for capacity in [0, 1, 32, 65, 1 << 31] {
         // SAFETY: nobody else knows this memory.
-        let refused =
-            unsafe { FrameRingRef::init_at(memory.region(), Options::new(capacity).alignment(8)) };
+        let refused = unsafe {
+            FrameRingRef::init_at(memory.region(), Options::new(capacity).packing(Packing::Dense))
+        };
         let error = AttachError::BadCapacity { found: capacity, maximum: 1 << 30 };
         assert_eq!(refused.err(), Some(error));
     }
@@ -418,7 +419,7 @@ fn what_is_no_frame_ring_is_declined() {
 /// the stored position points to.
 #[test]
 fn a_successor_does_not_walk_over_what_was_overwritten() {
-    let options = Options::new(256).alignment(8);
+    let options = Options::new(256).packing(Packing::Dense);
     for frames in 1..40 {
         let memory = memory(options);
         let ring = created(&memory, options);

@@ -8,7 +8,7 @@ use shm_primitives::channel::{
 use shm_primitives::identity::Dead;
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::{Group, MonitorWriter, ThreadMonitor};
-use shm_primitives::ring::frame;
+use shm_primitives::ring::frame::{self, Packing};
 use shm_primitives::sync::spin_loop;
 
 const LANE: Lane = Lane { group: Group::Normal, worker: 0, lane: 0, epoch: 1 };
@@ -22,7 +22,9 @@ struct Fixture {
 /// The smallest rings that take a request without payload, two of which fill the one, and the
 /// two replies to a single call. They begin `before` bytes before their positions wrap.
 fn fixture(before: u32) -> Fixture {
-    let ring = |capacity| frame::Options::new(capacity).alignment(8).start(before.wrapping_neg());
+    let ring = |capacity| {
+        frame::Options::new(capacity).packing(Packing::Dense).start(before.wrapping_neg())
+    };
     let options = Options::new(ring(64), ring(128)).limits(Limits { reply: 4, progress: 0 });
     check_eq!(options.max_calls(), 1, "room");
     let memory = Lent::new(Memory::new(options.required_size().unwrap()));

@@ -3,7 +3,9 @@
 use crate::harness::{Lent, Memory, check, check_eq, explore, models, owner};
 use loom::thread;
 use shm_primitives::identity::Dead;
-use shm_primitives::ring::frame::{FrameRingRef, Options, ReadError, Reader, WriteError, Writer};
+use shm_primitives::ring::frame::{
+    FrameRingRef, Options, Packing, ReadError, Reader, WriteError, Writer,
+};
 use shm_primitives::sync::spin_loop;
 
 /// The smallest ring: payloads of up to 16 bytes, two of which fill it.
@@ -16,7 +18,7 @@ struct Fixture {
 
 /// A ring that begins `before` bytes before its positions wrap, and so its data.
 fn fixture(before: u32) -> Fixture {
-    let options = Options::new(CAPACITY).alignment(8).start(before.wrapping_neg());
+    let options = Options::new(CAPACITY).packing(Packing::Dense).start(before.wrapping_neg());
     let memory = Lent::new(Memory::new(options.required_size().unwrap()));
     // SAFETY: the fixture outlives the threads of its model; nobody else knows the memory.
     let ring = unsafe {

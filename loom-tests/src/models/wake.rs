@@ -4,7 +4,7 @@
 use crate::harness::{Lent, Memory, check, check_eq, explore, explore_bounded, models, owner};
 use loom::sync::Arc;
 use loom::thread;
-use shm_primitives::ring::frame::{FrameRingRef, Options};
+use shm_primitives::ring::frame::{FrameRingRef, Options, Packing};
 use shm_primitives::ring::spsc::SpscRing;
 use shm_primitives::sync::AtomicU32;
 use shm_primitives::sync::Ordering::Relaxed;
@@ -169,7 +169,7 @@ models! {
     /// Waiting for a frame, and for room for one, each side waking the other.
     fn wake_frame_waits() {
         explore_bounded(Some(3), || {
-            let options = Options::new(64).alignment(8);
+            let options = Options::new(64).packing(Packing::Dense);
             let memory = Lent::new(Memory::new(options.required_size().unwrap()));
             // SAFETY: `memory` is dropped after the join; nobody else knows it.
             let ring = unsafe {

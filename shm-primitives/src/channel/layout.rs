@@ -5,7 +5,7 @@ use super::{Client, Lane, Worker};
 use crate::identity::{Dead, OwnerId};
 use crate::part::{AttachError, ClaimError, End, LINE, PartHeader, check_region};
 use crate::region::Region;
-use crate::ring::frame::{self, FrameRingRef, Reader, Writer};
+use crate::ring::frame::{self, FrameRingRef, Packing, Reader, Writer};
 use core::fmt;
 
 /// How large replies may be: what a client keeps room for, for every call that it has not
@@ -23,29 +23,29 @@ pub struct Limits {
 
 impl Limits {
     /// Bytes in the ring that the replies to one call may take: a final one and a progress one.
-    const fn a_call(self, alignment: u64) -> u64 {
-        footprint(self.reply, alignment) + footprint(self.progress, alignment)
+    const fn a_call(self, packing: Packing) -> u64 {
+        footprint(self.reply) + footprint(self.progress) + 2 * packing.most_waste() as u64
     }
 
     /// Bytes that are not left for replies: the padding where the larger kind does not fit
     /// before the end of the data, and the word after the last frame.
-    const fn overhead(self, alignment: u64) -> u64 {
+    const fn overhead(self) -> u64 {
         let largest = if self.reply > self.progress { self.reply } else { self.progress };
-        // Padding is a multiple of the alignment and shorter than the frame it makes room for.
-        footprint(largest, alignment) - alignment + 8
+        // Padding is a multiple of 8 and shorter than the frame it makes room for; the word is 8
+        // bytes.
+        footprint(largest)
     }
 
     /// How many calls a response ring has room for. See the proof in the
     /// [module](crate::channel#why-a-worker-never-waits-for-a-client).
-    pub(super) const fn calls(self, capacity: u32, alignment: u32) -> u32 {
-        let alignment = alignment as u64;
-        let left = (capacity as u64).saturating_sub(self.overhead(alignment));
-        (left / self.a_call(alignment)) as u32
+    pub(super) const fn calls(self, capacity: u32, packing: Packing) -> u32 {
+        let left = (capacity as u64).saturating_sub(self.overhead());
+        (left / self.a_call(packing)) as u32
     }
 
     /// Bytes that a response ring for a single call needs.
-    const fn least(self, alignment: u32) -> u64 {
-        self.a_call(alignment as u64) + self.overhead(alignment as u64)
+    const fn least(self, packing: Packing) -> u64 {
+        self.a_call(packing) + self.overhead()
     }
 }
 
@@ -99,7 +99,7 @@ impl Options {
         if !self.responses.is_aligned() {
             return 0;
         }
-        self.limits.calls(self.responses.capacity, self.responses.alignment)
+        self.limits.calls(self.responses.capacity, self.responses.packing)
     }
 }
 
@@ -115,9 +115,9 @@ pub struct WorkerChannel<'a> {
 }
 
 /// Checks that the limits leave room for one call at least.
-fn check_limits(limits: Limits, capacity: u32, alignment: u32) -> Result<(), AttachError> {
-    if limits.calls(capacity, alignment) == 0 {
-        let wanted = usize::try_from(limits.least(alignment)).unwrap_or(usize::MAX);
+fn check_limits(limits: Limits, capacity: u32, packing: Packing) -> Result<(), AttachError> {
+    if limits.calls(capacity, packing) == 0 {
+        let wanted = usize::try_from(limits.least(packing)).unwrap_or(usize::MAX);
         return Err(AttachError::NoRoomForReplies { found: capacity as usize, wanted });
     }
     Ok(())
@@ -139,7 +139,7 @@ impl<'a> WorkerChannel<'a> {
         let Options { requests, responses, limits } = options;
         requests.check()?;
         responses.check()?;
-        check_limits(limits, responses.capacity, responses.alignment)?;
+        check_limits(limits, responses.capacity, responses.packing)?;
         check_region(&region, options.required_size().unwrap_or(usize::MAX), LINE)?;
         let at = options.responses_at().unwrap_or(usize::MAX);
         let second = rest(&region, at)?;
@@ -194,7 +194,7 @@ impl<'a> WorkerChannel<'a> {
         let second = rest(&region, at)?;
         // SAFETY: passed on.
         let responses = unsafe { FrameRingRef::attach(second, capacities.map(|both| both[1]))? };
-        check_limits(limits, responses.capacity() as u32, responses.alignment())?;
+        check_limits(limits, responses.capacity() as u32, responses.packing())?;
         Ok(Self { requests, responses, limits })
     }
 
@@ -224,7 +224,7 @@ impl<'a> WorkerChannel<'a> {
 
     /// How many calls a client may have outstanding at a time.
     pub fn max_calls(&self) -> u32 {
-        self.limits.calls(self.responses.capacity() as u32, self.responses.alignment())
+        self.limits.calls(self.responses.capacity() as u32, self.responses.packing())
     }
 
     /// Takes the client's two ends. Dropping the handle gives them back.

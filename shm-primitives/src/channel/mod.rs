@@ -90,12 +90,13 @@
 //! # Why a worker never waits for a client
 //!
 //! A client sends a request only if there is room in the response ring for the replies to it
-//! and to every call outstanding, so the worker always finds room. With *F* and *P* the bytes
-//! that the largest final and progress reply take with all headers, rounded up to the alignment
-//! *A*, *L* the larger of the two and *C* the capacity, it has at most
+//! and to every call outstanding, so the worker always finds room. With *F* and *P* the bytes of
+//! the largest final and progress reply with all headers, rounded up to 8, *W* the most that the
+//! ring's packing wastes behind a frame, *L* the larger of *F* and *P* and *C* the capacity, it
+//! has at most
 //!
 //! ```text
-//! n = (C - 8 - (L - A)) / (F + P)        rounded down
+//! n = (C - 8 - (L - 8)) / (F + P + 2 W)        rounded down
 //! ```
 //!
 //! calls outstanding. A call is outstanding from its request until the client has released its
@@ -105,10 +106,10 @@
 //! request; those sent later were not begun, because requests are served in order. They are
 //! *n* calls at the most with the one replied to, and of each there is at most one final
 //! reply, and at most one progress reply, since a worker drops a report while the last one is
-//! not released. So all frames with the new one are at most *n (F + P)* bytes. Padding stands
-//! before the end of the data only, is at most *L - A* bytes, and there is one piece of it: were
+//! not released. So all frames with the new one are at most *n (F + P + 2 W)* bytes. Padding stands
+//! before the end of the data only, is at most *L - 8* bytes, and there is one piece of it: were
 //! there a second, the two ends of data would be *C* apart, and the frames between them
-//! together with the new one larger than *C - (L - A)*, which they are not. The word after the
+//! together with the new one larger than *C - (L - 8)*, which they are not. The word after the
 //! last frame, which the ring keeps free, is 8 bytes. Together that is *C* at the most.
 //!
 //! A call that dies with its worker gets no final reply. [`settle`](Client::settle) finds its

@@ -17,10 +17,9 @@ pub(super) const REPLY_HEADER: usize = size_of::<ReplyHeader>();
 
 const _: () = assert!(REPLY_HEADER == 20);
 
-/// Bytes that a reply with `payload` bytes takes in a ring of this alignment, with the frame's
-/// own header.
-pub(super) const fn footprint(payload: u32, alignment: u64) -> u64 {
-    (8 + REPLY_HEADER as u64 + payload as u64).next_multiple_of(alignment)
+/// Bytes of a reply's frame with `payload` bytes, the frame's own header among them.
+pub(super) const fn footprint(payload: u32) -> u64 {
+    (8 + REPLY_HEADER as u64 + payload as u64).next_multiple_of(8)
 }
 
 impl ReplyHeader {

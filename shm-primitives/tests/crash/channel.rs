@@ -9,7 +9,7 @@ use shm_primitives::channel::{
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::{Group, MonitorWriter, ThreadMonitor};
 use shm_primitives::part::{AttachError, ClaimError};
-use shm_primitives::ring::frame;
+use shm_primitives::ring::frame::{self, Packing};
 use std::cell::{Cell, RefCell};
 
 const CLIENT: u32 = 1;
@@ -41,7 +41,7 @@ fn states() -> impl Iterator<Item = State> {
 
 impl State {
     fn options(self) -> Options {
-        let ring = frame::Options::new(256).alignment(8).start(self.start);
+        let ring = frame::Options::new(256).packing(Packing::Dense).start(self.start);
         Options::new(ring, ring).limits(LIMITS)
     }
 
@@ -587,7 +587,7 @@ fn ends() {
 #[test]
 fn creation() {
     let state = State { start: 0u32.wrapping_sub(8), calls: 0, answered: 0, received: 0 };
-    let ring = |capacity| frame::Options::new(capacity).alignment(8);
+    let ring = |capacity| frame::Options::new(capacity).packing(Packing::Dense);
     for old in [None, Some(ring(256)), Some(ring(128)), Some(ring(512))] {
         let deaths = at_every_step("init_at", |budget| {
             let memory = Memory::new(4096, 0x18);

@@ -4,7 +4,9 @@ use crate::common::memory::Memory;
 use crate::common::{dead, owner};
 use crate::harness::{at_every_step, die};
 use shm_primitives::part::{AttachError, End};
-use shm_primitives::ring::frame::{Checksum, FrameRingRef, Options, ReadError, Reader, Writer};
+use shm_primitives::ring::frame::{
+    Checksum, FrameRingRef, Options, Packing, ReadError, Reader, Writer,
+};
 
 const WRITER: u32 = 1;
 const READER: u32 = 2;
@@ -36,7 +38,7 @@ fn payload(n: u8) -> [u8; PAYLOAD] {
 
 impl State {
     fn options(self) -> Options {
-        Options::new(128).alignment(8).start(self.start).checksum(Checksum::Crc32c)
+        Options::new(128).packing(Packing::Dense).start(self.start).checksum(Checksum::Crc32c)
     }
 
     fn memory(self) -> Memory {

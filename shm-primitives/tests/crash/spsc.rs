@@ -278,6 +278,11 @@ fn push<M: Attach>() {
 }
 
 fn pop<M: Attach>() {
+    consumer_dies::<M>("pop_slice of all", 3, 16, |mut consumer, seen| {
+        let mut values = [0; 16];
+        let count = consumer.pop_slice(&mut values);
+        seen.extend(&values[..count]);
+    });
     consumer_dies::<M>("pop", 3, in_hand::POP, |mut consumer, seen| seen.extend(consumer.pop()));
     consumer_dies::<M>("pop_slice", 3, in_hand::POP_SLICE, |mut consumer, seen| {
         let mut values = [0; 3];

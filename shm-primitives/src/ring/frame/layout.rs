@@ -1,6 +1,6 @@
 //! The ring's memory: created, attached to, claimed.
 
-use super::{Checksum, HEADER, MAX_ALIGNMENT, MIN_ALIGNMENT, PADDING};
+use super::{ALIGNMENT, Checksum, HEADER, PADDING, Packing};
 use crate::identity::OwnerId;
 use crate::part::{
     AttachError, Corrupt, End, Expected, Facts, Kind, LINE, Line, PartHeader, Trust, Trusted,
@@ -56,25 +56,25 @@ impl Words {
 /// What a new ring is to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Bytes of data: a power of two from eight times the alignment to 2³⁰.
+    /// Bytes of data: a power of two to 2³⁰, from 512 (64 if packed densely).
     pub capacity: u32,
     /// What frames begin at multiples of: 8, 16, 32 or 64 bytes.
-    pub alignment: u32,
+    pub packing: Packing,
     /// Whether frames carry a checksum.
     pub checksum: Checksum,
-    /// The position it begins at, a multiple of the alignment; not 0 only to test the wrap.
+    /// The position it begins at, a multiple of 8; not 0 only to test the wrap.
     pub start: u32,
 }
 
 impl Options {
     /// A ring of `capacity` bytes whose frames are aligned to 64 bytes and carry no checksum.
     pub const fn new(capacity: u32) -> Self {
-        Self { capacity, alignment: MAX_ALIGNMENT, checksum: Checksum::None, start: 0 }
+        Self { capacity, packing: Packing::Lines, checksum: Checksum::None, start: 0 }
     }
 
-    /// The same with frames aligned to `alignment` bytes.
-    pub const fn alignment(mut self, alignment: u32) -> Self {
-        self.alignment = alignment;
+    /// The same with frames packed in this way.
+    pub const fn packing(mut self, packing: Packing) -> Self {
+        self.packing = packing;
         self
     }
 
@@ -107,7 +107,7 @@ impl Options {
     /// Whether a ring can be made with these.
     pub(crate) fn check(&self) -> Result<(), AttachError> {
         if !self.is_aligned() {
-            return Err(AttachError::UnsupportedOption { found: self.alignment });
+            return Err(AttachError::UnsupportedOption { found: self.start });
         }
         if !self.is_valid() {
             return Err(AttachError::BadCapacity { found: self.capacity, maximum: MAX_CAPACITY });
@@ -117,28 +117,26 @@ impl Options {
 
     pub(super) const fn is_valid(&self) -> bool {
         self.capacity.is_power_of_two()
-            && self.capacity >= 8 * self.alignment
+            && self.capacity >= self.packing.least_capacity()
             && self.capacity <= MAX_CAPACITY
     }
 
     pub(crate) const fn is_aligned(&self) -> bool {
-        self.alignment.is_power_of_two()
-            && self.alignment >= MIN_ALIGNMENT
-            && self.alignment <= MAX_ALIGNMENT
-            && self.start.is_multiple_of(self.alignment)
+        self.start.is_multiple_of(ALIGNMENT)
     }
 
-    /// What stands in the part header: the checksum below, the alignment above it.
+    /// What stands in the part header: the checksum below, the packing above it.
     const fn to_word(self) -> u32 {
-        self.checksum.to_word() | self.alignment << 8
+        self.checksum.to_word() | self.packing.to_word() << 8
     }
 
     pub(super) const fn from_word(capacity: u32, word: u32) -> Option<Self> {
-        let options = match Checksum::from_word(word & 0xff) {
-            Some(checksum) => Self::new(capacity).alignment(word >> 8).checksum(checksum),
-            None => return None,
-        };
-        if options.is_aligned() { Some(options) } else { None }
+        match (Checksum::from_word(word & 0xff), Packing::from_word(word >> 8)) {
+            (Some(checksum), Some(packing)) => {
+                Some(Self::new(capacity).packing(packing).checksum(checksum))
+            }
+            _ => None,
+        }
     }
 
     const fn facts(&self) -> Facts {
@@ -162,8 +160,8 @@ pub struct FrameRingRef<'a, M: Trust = Trusted> {
     pub(super) words: NonNull<Words>,
     pub(super) data: Bytes,
     pub(super) mask: u32,
-    /// The alignment less 1.
-    pub(super) rounding: u32,
+    /// Bytes of a line that a frame may end behind for the next one to begin there.
+    pub(super) fill: u32,
     pub(super) checksum: Checksum,
     pub(super) memory: PhantomData<(&'a UnsafeCell<u8>, M)>,
 }
@@ -213,10 +211,13 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         self.mask / 2 - 7
     }
 
-    /// What a frame with `payload` bytes takes. The caller has checked the length.
+    /// Where the frame behind the one of `payload` bytes at `position` begins. The caller has
+    /// checked the length.
     #[inline(always)]
-    pub(super) fn footprint(&self, payload: u32) -> u32 {
-        (payload + HEADER + self.rounding) & !self.rounding
+    pub(super) fn after(&self, position: u32, payload: u32) -> u32 {
+        let end = position.wrapping_add(rounded(payload));
+        let used = end % LINE as u32;
+        if used > self.fill { end.wrapping_add(LINE as u32 - used) } else { end }
     }
 
     #[inline(always)]
@@ -241,7 +242,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     pub(super) fn decode(&self, position: u32, word: u32) -> Result<Found, Corrupt> {
         let rest = self.mask + 1 - (position & self.mask);
         if word & PADDING == 0 {
-            // Not beyond the end: rest and capacity are multiples of the alignment.
+            // Rounded it is not beyond the end either, which is the end of a line.
             if word < HEADER || word > self.max_footprint() || word > rest {
                 return Err(Corrupt {
                     what: "frame length",
@@ -265,9 +266,9 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         DATA + Bytes::size_for(self.capacity())
     }
 
-    /// Bytes that frames begin at multiples of.
-    pub fn alignment(&self) -> u32 {
-        self.rounding + 1
+    /// How frames are packed.
+    pub fn packing(&self) -> Packing {
+        if self.fill == Packing::Dense.fill() { Packing::Dense } else { Packing::Lines }
     }
 
     /// Calls `each` with the place and length of the payload of every frame from position
@@ -288,13 +289,13 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         let mut position = from;
         while position != to {
             let found = self.decode(position, self.word(position).load(Relaxed))?;
-            position = position.wrapping_add(match found {
+            position = match found {
                 Found::Frame { payload } => {
                     each(self.offset(position) + HEADER as usize, payload);
-                    self.footprint(payload)
+                    self.after(position, payload)
                 }
-                Found::Padding(padding) => padding,
-            });
+                Found::Padding(padding) => position.wrapping_add(padding),
+            };
             let (walked, limit) = (position.wrapping_sub(from), to.wrapping_sub(from));
             if walked > limit {
                 return Err(Corrupt { what: "frames of this length before", found: walked, limit });
@@ -314,8 +315,8 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     }
 
     fn aligned(&self, what: &'static str, position: u32) -> Result<u32, Corrupt> {
-        if position & self.rounding != 0 {
-            return Err(Corrupt { what, found: position, limit: self.rounding + 1 });
+        if !position.is_multiple_of(ALIGNMENT) {
+            return Err(Corrupt { what, found: position, limit: ALIGNMENT });
         }
         Ok(position)
     }
@@ -337,10 +338,10 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
             if word == 0 {
                 return Ok(position);
             }
-            position = position.wrapping_add(match self.decode(position, word)? {
-                Found::Frame { payload } => self.footprint(payload),
-                Found::Padding(padding) => padding,
-            });
+            position = match self.decode(position, word)? {
+                Found::Frame { payload } => self.after(position, payload),
+                Found::Padding(padding) => position.wrapping_add(padding),
+            };
             let (walked, limit) = (position.wrapping_sub(begin), self.mask + 1);
             if walked > limit {
                 return Err(Corrupt {
@@ -361,7 +362,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     #[inline(always)]
     pub(super) fn check_used(&self, write: u32, read: u32) -> Result<u32, Corrupt> {
         let used = write.wrapping_sub(read);
-        if used > self.mask + 1 || used & self.rounding != 0 {
+        if used > self.mask + 1 || !used.is_multiple_of(ALIGNMENT) {
             return Err(Corrupt {
                 what: "write position ahead of the reader's by",
                 found: used,
@@ -379,7 +380,7 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
             // is valid for 'a; 256 is a multiple of 8.
             data: unsafe { Bytes::new(region.base().add(DATA).as_ptr(), capacity as usize) },
             mask: capacity - 1,
-            rounding: options.alignment - 1,
+            fill: options.packing.fill(),
             checksum: options.checksum,
             memory: PhantomData,
         }
@@ -422,6 +423,13 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
     }
 }
 
+/// Bytes of a frame with `payload` bytes: header, payload, and what is left to a multiple of 8.
+/// The caller has checked the length.
+#[inline(always)]
+pub(super) const fn rounded(payload: u32) -> u32 {
+    (payload + HEADER + ALIGNMENT - 1) & !(ALIGNMENT - 1)
+}
+
 /// What a word at a frame's place says.
 pub(super) enum Found {
     /// A frame.
@@ -441,7 +449,7 @@ impl<'a> FrameRingRef<'a, Trusted> {
     /// # Errors
     ///
     /// `BadCapacity`, `TooSmall`, `Misaligned` (to 64), `UnsupportedOption` for an
-    /// alignment that is none of the four, or a start that is no multiple of it.
+    /// start that is no multiple of 8.
     ///
     /// # Safety
     ///
@@ -488,8 +496,8 @@ impl<'a> FrameRingRef<'a, Trusted> {
     /// The same ring to one who trusts its other writers no more than
     /// [`attach_untrusted`](FrameRingRef::attach_untrusted) does.
     pub fn untrusted(self) -> FrameRingRef<'a, Untrusted> {
-        let Self { words, data, mask, rounding, checksum, memory: _ } = self;
-        FrameRingRef { words, data, mask, rounding, checksum, memory: PhantomData }
+        let Self { words, data, mask, fill, checksum, memory: _ } = self;
+        FrameRingRef { words, data, mask, fill, checksum, memory: PhantomData }
     }
 
     /// Attaches to the ring at the start of `region`; `capacity` is checked if given.

@@ -15,17 +15,19 @@
 //!    256        data           byte i of the stream at i mod capacity
 //! ```
 //!
-//! A frame begins at a multiple of the ring's alignment and is contiguous:
+//! A frame begins at a multiple of 8 and is contiguous:
 //!
 //! ```text
 //! +0  u32  0: not ready   n: a frame of n bytes, this header included
 //!          2^31 + n: n bytes of padding up to the end of the data
 //! +4  u32  CRC32C of length and payload, or 0
-//! +8       payload, then nothing up to the next multiple of the alignment
+//! +8       payload, then nothing up to the next frame
 //! ```
 //!
-//! The alignment is chosen when the ring is created: 64 (the default) keeps frames of up to
-//! 56 bytes within one cache line each, 8 wastes least and is right where there is no cache.
+//! The next frame begins where this one ends, or, with [`Packing::Lines`] (the default), at the
+//! next cache line if more than half of the line it ends in is used: then frames of one size,
+//! up to 56 bytes of payload, never straddle two lines. [`Packing::Dense`] wastes nothing and is
+//! right where there is no cache.
 //!
 //! Positions count bytes, run freely through all of `u32` and wrap. A frame with its
 //! header has at most half the capacity less 8 ([`Options::max_payload`]), so that it
@@ -94,6 +96,7 @@ mod layout;
 // Loom's words cannot stand in a byte array.
 #[cfg(not(all(loom, any(test, feature = "loom"))))]
 mod owned;
+mod packing;
 mod reader;
 mod wait;
 mod writer;
@@ -102,6 +105,7 @@ pub use checksum::Checksum;
 pub use layout::{FrameRingRef, Options};
 #[cfg(not(all(loom, any(test, feature = "loom"))))]
 pub use owned::FrameRing;
+pub use packing::Packing;
 pub use reader::{Frame, ReadError, Reader};
 pub use writer::{Grant, WriteError, Writer};
 
@@ -135,10 +139,8 @@ sites! { SITES
 
 /// Bytes of a frame's header.
 const HEADER: u32 = 8;
-/// The least alignment of frames.
-const MIN_ALIGNMENT: u32 = 8;
-/// The largest.
-const MAX_ALIGNMENT: u32 = 64;
+/// What frames begin at multiples of.
+const ALIGNMENT: u32 = 8;
 /// Marks the word of padding.
 const PADDING: u32 = 1 << 31;
 /// The writer stores its position when it crosses a multiple of it.

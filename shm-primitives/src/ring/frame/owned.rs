@@ -1,7 +1,7 @@
 //! The ring with its memory.
 
 use super::layout::{FrameRingRef, MAX_CAPACITY, Options, Words};
-use super::{Checksum, Reader, Writer};
+use super::{Checksum, Packing, Reader, Writer};
 use crate::sync::{Bytes, Ordering::Relaxed};
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -23,21 +23,22 @@ pub struct FrameRing<const BYTES: usize> {
 unsafe impl<const BYTES: usize> Sync for FrameRing<BYTES> {}
 
 impl<const BYTES: usize> FrameRing<BYTES> {
-    /// An empty ring whose frames are aligned to 64 bytes, or as far as `BYTES` allows, and
-    /// carry no checksum.
+    /// An empty ring whose frames are packed in lines, or densely if `BYTES` is less than 512,
+    /// and carry no checksum.
     pub const fn new() -> Self {
-        Self::with(if BYTES < 512 { 8 } else { 64 }, Checksum::None)
+        let packing = if BYTES < 512 { Packing::Dense } else { Packing::Lines };
+        Self::with(packing, Checksum::None)
     }
 
-    /// An empty ring whose frames are aligned to `alignment` bytes (8, 16, 32 or 64, at most an
-    /// eighth of `BYTES`).
+    /// An empty ring with these options.
     ///
     /// # Panics
     ///
-    /// If the alignment is none of these: at compile time, in a `static`.
-    pub const fn with(alignment: u32, checksum: Checksum) -> Self {
-        let options = Options::new(BYTES as u32).alignment(alignment).checksum(checksum);
-        assert!(options.is_aligned() && options.is_valid(), "no such alignment");
+    /// If frames are to be packed in lines and `BYTES` is less than 512: at compile time, in a
+    /// `static`.
+    pub const fn with(packing: Packing, checksum: Checksum) -> Self {
+        let options = Options::new(BYTES as u32).packing(packing).checksum(checksum);
+        assert!(options.is_valid(), "too small to pack in lines");
         const {
             assert!(
                 BYTES.is_power_of_two() && BYTES >= 64 && BYTES <= MAX_CAPACITY as usize,
@@ -57,7 +58,7 @@ impl<const BYTES: usize> FrameRing<BYTES> {
             // long as the borrow that the result carries.
             data: unsafe { Bytes::new(self.data.get().cast(), BYTES) },
             mask: BYTES as u32 - 1,
-            rounding: options.alignment - 1,
+            fill: options.packing.fill(),
             checksum: options.checksum,
             memory: PhantomData,
         }

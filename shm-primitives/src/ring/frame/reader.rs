@@ -111,7 +111,7 @@ impl<'a, M: Trust> Reader<'a, M> {
         let capacity = self.ring.capacity() as u32;
         loop {
             frames += 1;
-            position = position.wrapping_add(self.ring.footprint(payload));
+            position = self.ring.after(position, payload);
             match self.frame_at(position) {
                 Some((at, length)) if at.wrapping_sub(self.read) < capacity => {
                     (position, payload) = (at, length);
@@ -231,7 +231,7 @@ impl<'a, M: Trust> Reader<'a, M> {
     /// Leaves a frame with `payload` bytes behind.
     #[inline(always)]
     fn advance(&mut self, payload: u32) {
-        self.read = self.read.wrapping_add(self.ring.footprint(payload));
+        self.read = self.ring.after(self.read, payload);
         self.ring.words().consumed.store(self.read, CONSUMED);
         // No further frame is known, or an eighth of the ring since the last store.
         if self.bound.wrapping_sub(self.read).cast_signed() <= 0

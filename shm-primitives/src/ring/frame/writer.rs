@@ -1,6 +1,6 @@
 //! The writer's end.
 
-use super::layout::FrameRingRef;
+use super::layout::{FrameRingRef, rounded};
 use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, LINE, Trust, Trusted, release_owner};
@@ -144,30 +144,30 @@ impl<'a, M: Trust> Writer<'a, M> {
         self.corrupt
     }
 
-    /// Whether there is room for `payload` bytes; the padding before them and the bytes the
-    /// frame takes.
+    /// Whether there is room for `payload` bytes; the padding before them and the position
+    /// behind the frame.
     #[inline(always)]
     pub(super) fn room_for(&mut self, payload: usize) -> Result<(u32, u32), WriteError> {
         let maximum = self.ring.max_payload();
         if payload > maximum {
             return Err(WriteError::TooLarge { length: payload, maximum });
         }
-        let takes = self.ring.footprint(payload as u32);
+        let payload = payload as u32;
         let rest = self.capacity() as u32 - self.ring.offset(self.write) as u32;
-        let padding = if takes > rest { rest } else { 0 };
+        let padding = if rounded(payload) > rest { rest } else { 0 };
+        let next = self.ring.after(self.write.wrapping_add(padding), payload);
         // The word after the frame is cleared too, and must not be unread.
-        let needed = padding + takes + HEADER;
+        let needed = next.wrapping_sub(self.write) + HEADER;
         if self.limit.wrapping_sub(self.write) < needed {
             self.look(needed)?;
         }
-        Ok((padding, takes))
+        Ok((padding, next))
     }
 
     /// Finds room for `payload` bytes and clears the word after them; the padding before them.
     #[inline(always)]
     fn reserve(&mut self, payload: usize) -> Result<u32, WriteError> {
-        let (padding, takes) = self.room_for(payload)?;
-        let next = self.write.wrapping_add(padding + takes);
+        let (padding, next) = self.room_for(payload)?;
         self.fetch_ahead(next);
         self.clear(next);
         Ok(padding)
@@ -239,7 +239,7 @@ impl<'a, M: Trust> Writer<'a, M> {
     #[inline(always)]
     fn publish(&mut self, padding: u32, payload: u32, checksum: u32) {
         let start = self.write.wrapping_add(padding);
-        let next = start.wrapping_add(self.ring.footprint(payload));
+        let next = self.ring.after(start, payload);
         self.ring.data().word(self.ring.offset(start) + 4).store(checksum, Relaxed);
         self.ring.word(start).store(payload + HEADER, PUBLISH);
         if padding != 0 {
@@ -283,7 +283,7 @@ impl<'a> Writer<'a, Trusted> {
     /// Lends room for a payload of up to `length` bytes, to be written in place and published
     /// with [`commit`](Grant::commit). Dropping the grant publishes nothing.
     ///
-    /// The room begins 8 bytes behind a multiple of the ring's alignment and holds whatever was there before.
+    /// The room begins at a multiple of 8 and holds whatever was there before.
     ///
     /// # Errors
     ///
@@ -302,7 +302,7 @@ impl<'a> Writer<'a, Trusted> {
     ///
     /// # Errors
     ///
-    /// `Corrupt`: `from` is more than the capacity back, no multiple of the alignment, or not
+    /// `Corrupt`: `from` is more than the capacity back, no multiple of 8, or not
     /// followed by frames up to the writer's position.
     pub(crate) fn published_since(
         &mut self,
@@ -362,10 +362,11 @@ impl Grant<'_, '_> {
         let used = used.min(self.length);
         let ring = self.writer.ring;
         let checksum = ring.checksum().of(&self[..used]);
-        if ring.footprint(used as u32) != ring.footprint(self.length as u32) {
+        let start = self.writer.write.wrapping_add(self.padding);
+        let next = ring.after(start, used as u32);
+        if next != ring.after(start, self.length as u32) {
             // The word that was cleared lies further on.
-            let start = self.writer.write.wrapping_add(self.padding);
-            self.writer.clear(start.wrapping_add(ring.footprint(used as u32)));
+            self.writer.clear(next);
         }
         self.writer.publish(self.padding, used as u32, checksum);
     }
