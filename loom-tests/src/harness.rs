@@ -12,13 +12,16 @@ pub fn explore(program: impl Fn() + Sync + Send + 'static) {
 }
 
 /// Explores every interleaving of `program` with at most `preemptions` involuntary
-/// switches, or with any number.
+/// switches, or with any number. `LOOM_MORE_PREEMPTIONS` raises the bound; loom's own
+/// `LOOM_MAX_PREEMPTIONS` replaces it, and bounds those that have none.
 pub fn explore_bounded(preemptions: Option<usize>, program: impl Fn() + Sync + Send + 'static) {
     assert!(LOOM, "this model is not compiled against loom: it would prove nothing");
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
     if builder.preemption_bound.is_none() {
-        builder.preemption_bound = preemptions;
+        let more = std::env::var("LOOM_MORE_PREEMPTIONS")
+            .map_or(0, |text| text.parse::<usize>().expect("LOOM_MORE_PREEMPTIONS is a number"));
+        builder.preemption_bound = preemptions.map(|bound| bound + more);
     }
     builder.check(program);
 }

@@ -51,8 +51,7 @@
 //! assert_eq!(ready.marked().next(), None);
 //! ```
 
-use crate::sync::{AtomicU32, Ordering::Relaxed, fence, sites};
-use crate::wake::Fenced;
+use crate::sync::{AtomicU32, Ordering::Relaxed, sites};
 
 sites! { SITES
     /// The cleared bit, before the second look into the lane: either that sees the message, or
@@ -129,6 +128,9 @@ impl<'a> ReadyBitmap<'a> {
 }
 
 crate::sync::with_read_modify_write! {
+    use crate::sync::fence;
+    use crate::wake::Fenced;
+
     impl ReadyBitmap<'_> {
         /// Says that `lane` has something. The sender calls it between
         /// [`published`](crate::wake::published) and its notifier's

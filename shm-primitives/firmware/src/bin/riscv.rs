@@ -1,11 +1,12 @@
-//! RV32IMC without atomic read-modify-writes: the machine timer produces.
+//! RV32IMC without atomic read-modify-writes: the machine timer sends, and WFI sleeps.
 
 #![no_std]
 #![no_main]
 
 use core::ptr;
 
-use firmware::image;
+use firmware::wake::{Core, CorePark};
+use firmware::{image, period, source};
 use riscv::asm;
 use riscv::interrupt::Interrupt;
 use riscv::register::{mie, mstatus};
@@ -15,28 +16,41 @@ use riscv_rt::{core_interrupt, entry};
 const MTIMECMP: *mut u32 = 0x0200_4000 as *mut u32;
 const MTIME: *const u32 = 0x0200_bff8 as *const u32;
 /// Ticks of 100 ns between interrupts, at least.
-const PERIOD: u32 = 400;
+const PERIOD: u32 = period(1500);
+/// Nanoseconds that are at least.
+const TICK: u32 = PERIOD * 100;
+
+/// Sleeps by WFI.
+struct Interrupted;
+
+impl Core for Interrupted {
+    fn sleep(&self, asleep: impl Fn() -> bool) {
+        // WFI also wakes for a masked interrupt: none can slip in between the look and the sleep.
+        // SAFETY: masking interrupts breaks no invariant.
+        unsafe { mstatus::clear_mie() };
+        if asleep() {
+            asm::wfi();
+        }
+        // SAFETY: as above; a pending interrupt runs here.
+        unsafe { mstatus::set_mie() };
+    }
+    // The interrupt itself ends it.
+    fn wake(&self) {}
+}
+
+static PARK: CorePark<Interrupted> = CorePark(Interrupted);
 
 #[entry]
 fn main() -> ! {
     // SAFETY: `main` runs once, and the timer's interrupt is enabled below.
-    let consumer = unsafe { image::start() };
+    let image = unsafe { image::start() };
     arm(PERIOD);
     // SAFETY: the handler is in place and what it uses is initialised.
     unsafe {
         mie::set_mtimer();
         mstatus::set_mie();
     }
-    image::consume(consumer, |consumer| {
-        // WFI also wakes for a masked interrupt: none can slip in between the look and the sleep.
-        // SAFETY: masking interrupts breaks no invariant.
-        unsafe { mstatus::clear_mie() };
-        if consumer.is_empty() {
-            asm::wfi();
-        }
-        // SAFETY: as above.
-        unsafe { mstatus::set_mie() };
-    })
+    image.run(&PARK, true)
 }
 
 /// The next interrupt, `ticks` from now. Runs take far less than the 429 s of 32 bits.
@@ -53,6 +67,6 @@ fn arm(ticks: u32) {
 #[core_interrupt(Interrupt::MachineTimer)]
 fn machine_timer() {
     // SAFETY: the only caller, and the trap handler runs with interrupts masked.
-    let late = unsafe { image::tick() };
+    let late = unsafe { source::tick(&PARK, TICK) };
     arm(PERIOD + late);
 }
