@@ -1,5 +1,7 @@
 //! The models, a file for each structure.
 
+#[cfg(crash_points)]
+pub mod crash;
 pub mod frame;
 pub mod part;
 pub mod ready;
@@ -8,5 +10,8 @@ pub mod wake;
 
 /// Every model, by name.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    [part::MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS].into_iter().flatten()
+    let models = [part::MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS];
+    #[cfg(crash_points)]
+    let models = models.into_iter().chain([crash::MODELS]);
+    models.into_iter().flatten()
 }

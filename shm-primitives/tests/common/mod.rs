@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod memory;
+pub mod park;
 pub mod spsc;
 
 use shm_primitives::identity::{Dead, OwnerId};
