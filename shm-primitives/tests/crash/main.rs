@@ -9,4 +9,6 @@
 mod common;
 mod frame;
 mod harness;
+mod ready;
 mod spsc;
+mod wake;
