@@ -13,9 +13,11 @@
 mod common;
 mod frame;
 mod spsc;
+mod wake;
 
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
+pub use wake::hostile as wake_hostile;
 
 /// A body: it panics if what the bytes describe finds a fault.
 pub type Body = fn(&[u8]);
@@ -26,6 +28,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("spsc_hostile", spsc_hostile),
     ("frame_model", frame_model),
     ("frame_hostile", frame_hostile),
+    ("wake_hostile", wake_hostile),
 ];
 
 #[cfg(fuzzing)]
