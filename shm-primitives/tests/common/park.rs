@@ -15,6 +15,9 @@ pub const BOUND: u64 = 100_000_000;
 /// What passes on a [`FakePark`]'s clock at each look, in nanoseconds.
 pub const TICK: u64 = 1000;
 
+/// More than any test sleeps on one [`FakePark`].
+const MOST_SLEEPS: u32 = 10_000;
+
 /// A park of one thread and no real time. Its clock advances a little at each look, and to the
 /// end of a sleep.
 #[derive(Default)]
@@ -75,6 +78,7 @@ impl FakePark {
             return;
         }
         self.sleeps.set(self.sleeps.get() + 1);
+        assert!(self.sleeps.get() < MOST_SLEEPS, "waits in vain");
         let wakes = self.wakes.get();
         event();
         if self.wakes.get() == wakes {
