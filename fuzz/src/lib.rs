@@ -16,12 +16,14 @@ mod frame;
 mod message;
 mod monitor;
 mod spsc;
+mod wake;
 
 pub use channel::hostile as channel_hostile;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use message::parse as message;
 pub use monitor::monitor;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
+pub use wake::hostile as wake_hostile;
 
 /// A body: it panics if what the bytes describe finds a fault.
 pub type Body = fn(&[u8]);
@@ -35,6 +37,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("message", message),
     ("monitor", monitor),
     ("channel_hostile", channel_hostile),
+    ("wake_hostile", wake_hostile),
 ];
 
 #[cfg(fuzzing)]

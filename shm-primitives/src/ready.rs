@@ -22,6 +22,9 @@
 //! look sees the message; if the receiver's does, the sender finds the bit clear and sets it.
 //! So a lane that has something has its bit set, or the receiver knows.
 //!
+//! The bit itself is set after the fence. So it is the lanes that a receiver looks into last
+//! before it sleeps, not the bits: one that looks at these alone may lose a wake.
+//!
 //! # Crash
 //!
 //! A sender that dies between publishing and setting the bit leaves a message without one.

@@ -1,6 +1,8 @@
 //! The models, a file for each structure.
 
 pub mod channel;
+#[cfg(crash_points)]
+pub mod crash;
 pub mod frame;
 pub mod monitor;
 pub mod part;
@@ -10,7 +12,7 @@ pub mod wake;
 
 /// Every model, by name.
 pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
-    [
+    let models = [
         part::MODELS,
         spsc::MODELS,
         frame::MODELS,
@@ -18,7 +20,8 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         ready::MODELS,
         monitor::MODELS,
         channel::MODELS,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    #[cfg(crash_points)]
+    let models = models.into_iter().chain([crash::MODELS]);
+    models.into_iter().flatten()
 }

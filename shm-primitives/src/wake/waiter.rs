@@ -54,6 +54,8 @@ impl<'a> Waiter<'a> {
 
     #[cold]
     fn park(&mut self, park: &impl Park, deadline: u64, mut ready: impl FnMut() -> bool) -> bool {
+        // A condition that panicked in an earlier sleep left it odd, and so the word.
+        self.epoch = self.epoch.wrapping_add(self.epoch & 1);
         loop {
             let sequence = self.word.sequence.load(Relaxed);
             self.set_epoch();

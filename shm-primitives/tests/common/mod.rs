@@ -5,6 +5,7 @@
 
 pub mod memory;
 pub mod monitor;
+pub mod park;
 pub mod spsc;
 
 use shm_primitives::identity::{Dead, OwnerId};

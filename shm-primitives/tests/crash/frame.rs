@@ -12,6 +12,9 @@ const WRITER: u32 = 1;
 const READER: u32 = 2;
 const HEIR: u32 = 3;
 
+/// Where the reader's position lies.
+const CONSUMED: usize = 192;
+
 /// The ring before the operation: where it begins, and how many frames are in it. Frame
 /// number n, counted from the creation, is n in all its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -119,23 +122,30 @@ fn writer_dies(what: &str, published: u8, operation: impl Fn(&mut Writer<'_>, u8
     assert!(deaths > 0, "{what} never died");
 }
 
-/// Lets a reader's operation that leaves `taken` frames behind die at each step. Its
-/// successor sees the frames in hand once more at the most, and all others.
+/// Lets a reader's operation that leaves `taken` frames behind die at each step, and the
+/// writer go on. The successor sees the frames in hand once more at the most, and all others.
 fn reader_dies(what: &str, taken: u8, operation: impl Fn(&mut Reader<'_>) + Copy) {
     let mut deaths = 0;
     for state in states().filter(|state| state.held >= taken) {
         deaths += at_every_step(what, |budget| {
             let memory = state.memory();
             let (ring, mut writer, mut reader) = state.build(&memory);
+            let before = memory.get(CONSUMED);
             let survived = die(budget, move || operation(&mut reader)).is_some();
+            let stored = memory.get(CONSUMED) != before;
+            // The writer goes on, into whatever the dead one has given back.
+            let mut end = state.read + state.held;
+            while writer.push(&payload(end)).is_ok() {
+                end += 1;
+            }
             let mut reader = match ring.owner(End::Reading).unwrap() {
                 Some(_) => ring.recover_reader(dead(READER), owner(HEIR)).unwrap(),
                 None => ring.claim_reader(owner(HEIR)).unwrap(),
             };
-            let end = state.read + state.held;
             let first = reader.read().map_or(end, |frame| frame[0]);
             assert!((state.read..=state.read + taken).contains(&first), "{state:?}");
             // A frame whose position was stored is not seen again.
+            assert_eq!(first != state.read, stored, "{state:?}");
             assert!(!survived || first == state.read + taken, "{state:?}");
             drain(&mut reader, first, end);
             check_usable(&mut writer, &mut reader);

@@ -11,4 +11,6 @@ mod common;
 mod frame;
 mod harness;
 mod monitor;
+mod ready;
 mod spsc;
+mod wake;
