@@ -6,7 +6,7 @@ mod common;
 use common::memory::Memory;
 use common::park::{BOUND, CondvarPark, FakePark, Scene, TICK, Unbounded, hasty_clock};
 use common::{Patience, owner};
-use shm_primitives::ring::frame::{self, FrameRing, FrameRingRef, ReadError, WriteError};
+use shm_primitives::ring::frame::{self, FrameRing, FrameRingRef, Packing, ReadError, WriteError};
 use shm_primitives::ring::spsc::{Options, PopError, PushError, SpscRing, SpscRingRef};
 use shm_primitives::wake::{Deadline, Park, SpinPark, WakeWord};
 use std::cell::Cell;
@@ -75,7 +75,7 @@ fn both_sides_of_a_bulk_ring_wait() {
 fn both_sides_of_a_frame_ring_wait() {
     with_each_park(|park| {
         // Room for two of the longest payloads.
-        let mut ring = FrameRing::<64>::with(8, frame::Checksum::None);
+        let mut ring = FrameRing::<64>::with(Packing::Dense, frame::Checksum::None);
         let (mut writer, mut reader) = ring.split();
         let (frames, room) = (&WakeWord::new(), &WakeWord::new());
         let payload = |n: u32| vec![n as u8; n as usize % 17];
@@ -103,8 +103,10 @@ fn both_sides_of_a_frame_ring_wait() {
 #[test]
 fn ping_pong() {
     with_each_park(|park| {
-        let (mut there, mut back) =
-            (SpscRing::<u32, 1>::new(), FrameRing::<64>::with(8, frame::Checksum::None));
+        let (mut there, mut back) = (
+            SpscRing::<u32, 1>::new(),
+            FrameRing::<64>::with(Packing::Dense, frame::Checksum::None),
+        );
         let (mut ask, mut hear) = there.split();
         let (mut answer, mut learn) = back.split();
         let (asked, answered) = (&WakeWord::new(), &WakeWord::new());
@@ -524,7 +526,7 @@ fn spoil<'a>(park: &'a FakePark, memory: &'a Memory, at: usize, in_sleep: bool) 
 #[test]
 fn a_corrupt_frame_ring_ends_a_wait() {
     for in_sleep in [false, true] {
-        let options = frame::Options::new(64).alignment(8);
+        let options = frame::Options::new(64).packing(Packing::Dense);
         let ring_memory = Memory::new(options.required_size().unwrap(), 0);
         // SAFETY: nobody else knows this memory.
         let ring = unsafe { FrameRingRef::init_at(ring_memory.region(), options) }.unwrap();
@@ -556,7 +558,7 @@ fn a_corrupt_frame_ring_ends_a_wait() {
 fn too_large_ends_a_wait() {
     let (memory, park) = (memory(), FakePark::new());
     let mut waiter = word(&memory).waiter();
-    let mut ring = FrameRing::<64>::with(8, frame::Checksum::None);
+    let mut ring = FrameRing::<64>::with(Packing::Dense, frame::Checksum::None);
     let (mut writer, _reader) = ring.split();
     for full in [false, true] {
         while full && writer.push(&[1; 16]).is_ok() {}
@@ -581,7 +583,7 @@ fn deadlines_of_rings() {
     producer.push(1).unwrap();
     assert_eq!(producer.push_wait(2, &mut waiter, &park, soon()), Err(PushError::Full(2)));
     assert_eq!(consumer.pop_wait(&mut waiter, &park, soon()), Ok(1));
-    let mut ring = FrameRing::<64>::with(8, frame::Checksum::None);
+    let mut ring = FrameRing::<64>::with(Packing::Dense, frame::Checksum::None);
     let (mut writer, mut reader) = ring.split();
     let empty = reader.read_wait(&mut waiter, &park, soon()).err();
     assert_eq!(empty, Some(ReadError::Empty));

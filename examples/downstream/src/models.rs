@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::thread;
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::region::Region;
-use shm_primitives::ring::frame::{FrameRingRef, Options};
+use shm_primitives::ring::frame::{FrameRingRef, Options, Packing};
 use shm_primitives::sync::{AtomicU32, LOOM};
 use shm_primitives::wake::{Deadline, LoomPark, WakeWord};
 use std::cell::Cell;
@@ -44,7 +44,7 @@ const IN_TIME: Deadline = Deadline::at(1);
 /// lifetimes: a model is some thousand executions of a few kilobytes each.
 fn pipe() -> Pipe<'static> {
     const ALIGNMENT: usize = 64;
-    let options = Options::new(64).alignment(8);
+    let options = Options::new(64).packing(Packing::Dense);
     let size = options.required_size().unwrap();
     let memory = vec![0; size + ALIGNMENT].leak();
     let start = memory.as_ptr().align_offset(ALIGNMENT);

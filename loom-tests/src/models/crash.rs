@@ -10,7 +10,9 @@ use loom::thread;
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::part::End;
 use shm_primitives::ready::ReadyBitmap;
-use shm_primitives::ring::frame::{FrameRingRef, Options, ReadError, Reader, WriteError, Writer};
+use shm_primitives::ring::frame::{
+    FrameRingRef, Options, Packing, ReadError, Reader, WriteError, Writer,
+};
 use shm_primitives::ring::spsc::{Consumer, PopError, Producer, SpscRing, SpscRingRef};
 use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::sync::crash::{self, Outcome};
@@ -224,7 +226,7 @@ struct Frames {
 impl Frames {
     /// A ring that begins `before` bytes before its positions wrap, and so its data.
     fn new(before: u32) -> Self {
-        let options = Options::new(64).alignment(8).start(before.wrapping_neg());
+        let options = Options::new(64).packing(Packing::Dense).start(before.wrapping_neg());
         let memory = Lent::new(Memory::new(options.required_size().unwrap()));
         // SAFETY: every model keeps its `Frames` until its threads are joined.
         let ring = unsafe {

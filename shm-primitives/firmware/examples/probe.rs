@@ -19,7 +19,7 @@ pub extern "C" fn pop_probe(consumer: &mut Consumer, item: &mut Item) -> bool {
     consumer.pop().map(|popped| *item = popped).is_ok()
 }
 
-/// The frame ring's writer, in place. Its alignment is the ring's, known when it runs, so this is
+/// The frame ring's writer, in place. Its packing is the ring's, known when it runs, so this is
 /// the code for each.
 #[unsafe(no_mangle)]
 pub extern "C" fn write_probe(writer: &mut Writer<'static>, payload: &[u8; 16]) -> bool {

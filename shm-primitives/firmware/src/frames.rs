@@ -1,13 +1,13 @@
 //! The frame ring under test, and the only file that names it.
 
-use shm_primitives::ring::frame::{self, Checksum, FrameRing, ReadError};
+use shm_primitives::ring::frame::{self, Checksum, FrameRing, Packing, ReadError};
 use shm_primitives::wake::{Deadline, Park, Waiter};
 
 use crate::ends::{Sends, Takes};
 use crate::witness::{self, Activity};
 
-/// What frames begin at multiples of: there is no cache line to share.
-const ALIGNMENT: u32 = 8;
+/// What frames begin at multiples of.
+const ALIGNMENT: usize = 8;
 /// Bytes of a frame's header.
 const HEADER: usize = 8;
 
@@ -30,7 +30,7 @@ pub struct Reader {
 ///
 /// At most one call in the life of the image.
 pub unsafe fn split() -> (Writer, Reader) {
-    static mut RING: FrameRing<512> = FrameRing::with(ALIGNMENT, Checksum::None);
+    static mut RING: FrameRing<512> = FrameRing::with(Packing::Dense, Checksum::None);
     let ring = &raw mut RING;
     // SAFETY: the caller calls once, so this is the only reference to the ring.
     ends(unsafe { &mut *ring })
@@ -42,7 +42,7 @@ pub unsafe fn split() -> (Writer, Reader) {
 ///
 /// At most one call in the life of the image.
 pub unsafe fn split_checked() -> (Writer, Reader) {
-    static mut RING: FrameRing<256> = FrameRing::with(ALIGNMENT, Checksum::Crc32c);
+    static mut RING: FrameRing<256> = FrameRing::with(Packing::Dense, Checksum::Crc32c);
     let ring = &raw mut RING;
     // SAFETY: the caller calls once, so this is the only reference to the ring.
     ends(unsafe { &mut *ring })
@@ -105,7 +105,7 @@ impl Takes for Reader {
             assert_eq!(start, 0, "frame {n} stands elsewhere than at {}", self.next);
             self.padded += 1;
         }
-        self.next = (start + HEADER + length).next_multiple_of(ALIGNMENT as usize) % capacity;
+        self.next = (start + HEADER + length).next_multiple_of(ALIGNMENT) % capacity;
         witness::during(Activity::Taking, || frame.release());
         true
     }
