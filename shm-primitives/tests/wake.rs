@@ -239,14 +239,17 @@ fn a_deadline_that_passes_in_sleep() {
 fn a_message_at_the_last_moment() {
     let (memory, park) = (memory(), FakePark::new());
     let word = word(&memory);
-    let mut waiter = word.waiter();
-    for length in [0, TICK, 15 * TICK, 500_000, BOUND, 2 * BOUND + 500] {
+    // In every look at the clock: those of the spin, those before and after it, the sleep's end.
+    let looks = (0..100).map(|half| half * TICK / 2);
+    for length in looks.chain([500_000, BOUND, BOUND + TICK, 2 * BOUND + 500]) {
+        let mut waiter = word.waiter();
         // It is there exactly when the deadline has come, and nobody wakes.
         let deadline = Deadline::at(park.time() + length);
         let there = || park.time() >= deadline.nanoseconds();
         assert!(waiter.wait(&park, deadline, there), "{length} ns");
     }
     // It comes in the sleep that ends with the deadline, from one who does not notify.
+    let mut waiter = word.waiter();
     let mut ring = SpscRing::<u32, 1>::new();
     let (mut producer, mut consumer) = ring.split();
     let scene = park.asleep(move |_| producer.push(9).unwrap());
