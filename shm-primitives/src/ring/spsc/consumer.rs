@@ -141,7 +141,6 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
     }
 
     /// Looks how far the producer is.
-    #[cold]
     fn look(&mut self) -> bool {
         let found = self.look_once();
         if found == 0 {

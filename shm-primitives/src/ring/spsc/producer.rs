@@ -134,7 +134,11 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
 
     #[inline(always)]
     fn has_room(&mut self) -> bool {
-        self.write != self.stop || self.proceed()
+        if CACHES {
+            self.write != self.stop || self.proceed()
+        } else {
+            self.room() != 0 || self.look()
+        }
     }
 
     /// Goes on to the next line of places.
@@ -143,13 +147,10 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         if self.room() == 0 && !self.look() {
             return false;
         }
-        self.stop = self.limit;
-        if CACHES {
-            let places = const { places_in_line(size_of::<T>()) };
-            let rest = places - (self.write & (places - 1));
-            self.stop = self.write.wrapping_add(rest.min(self.room()));
-            self.fetch_ahead(places);
-        }
+        let places = const { places_in_line(size_of::<T>()) };
+        let rest = places - (self.write & (places - 1));
+        self.stop = self.write.wrapping_add(rest.min(self.room()));
+        self.fetch_ahead(places);
         true
     }
 
