@@ -95,7 +95,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
         consumer: RefCell::new(consumer),
         queue: RefCell::default(),
         pushed: Cell::new(0),
-        notifiers: RefCell::new([word.notifier(), word.shared_notifier()]),
+        notifiers: RefCell::new((word.notifier(), word.shared_notifier())),
         answered: Cell::new([0; 2]),
         honest: Cell::new(true),
         expected: Cell::new(0),
@@ -127,7 +127,7 @@ struct Game<'m> {
     consumer: RefCell<Consumer<'m, u32>>,
     queue: RefCell<VecDeque<u32>>,
     pushed: Cell<u32>,
-    notifiers: RefCell<[Notifier<'m>; 2]>,
+    notifiers: RefCell<(Notifier<'m>, Notifier<'m, true>)>,
     /// The epoch each has answered.
     answered: Cell<[u32; 2]>,
     /// Whether nobody has overwritten the epoch so far.
@@ -193,7 +193,11 @@ impl Game<'_> {
         let mut answered = self.answered.get();
         let expected = u32::from(epoch % 2 == 1 && epoch != answered[which]);
         let wakes = self.wakes.get();
-        self.notifiers.borrow_mut()[which].notify(&Bell(self));
+        let (alone, shared) = &mut *self.notifiers.borrow_mut();
+        match which {
+            0 => alone.notify(&Bell(self)),
+            _ => shared.notify(&Bell(self)),
+        }
         assert_eq!(self.wakes.get() - wakes, expected, "wakes for epoch {epoch}");
         assert_eq!(self.memory.get(SEQUENCE), sequence.wrapping_add(expected));
         assert_eq!(self.memory.get(EPOCH), epoch, "the waiter's");

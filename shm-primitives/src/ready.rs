@@ -93,13 +93,7 @@ impl<'a> ReadyBitmap<'a> {
         region: &crate::region::Region<'a>,
         lanes: usize,
     ) -> Result<Self, crate::part::AttachError> {
-        use core::mem::{align_of, size_of};
-        let count = Self::words_for(lanes);
-        // No overflow: a word holds 32 lanes and takes 4 bytes.
-        crate::part::check_region(region, count * size_of::<AtomicU32>(), align_of::<AtomicU32>())?;
-        // SAFETY: in bounds and aligned (just checked), mapped and initialised for 'a by the
-        // region's contract; any bytes are an atomic word, and any other writer is allowed.
-        Ok(Self::new(unsafe { core::slice::from_raw_parts(region.base().cast().as_ptr(), count) }))
+        Ok(Self::new(AtomicU32::slice_at(region, Self::words_for(lanes))?))
     }
 
     /// Lanes there are bits for.

@@ -25,10 +25,11 @@ impl<'a> Region<'a> {
     ///
     /// # Safety
     ///
-    /// For `'a` they are mapped, readable, writable and initialised (to whatever),
-    /// no reference to any of them exists, and whoever else accesses them, in this
-    /// process or another, does so through the structures of this crate, or with
-    /// accesses that cannot race with them.
+    /// For `'a` they are mapped, readable, writable and initialised (to whatever), and
+    /// no reference to any of them exists in this process but to atomics. Whoever else of this
+    /// process accesses them does so through the structures of this crate, or by atomics. What
+    /// other processes do there is bounded by the way a structure is attached to: for
+    /// `attach` they keep its protocol, for `attach_untrusted` they may do anything.
     pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
         Self { base, len, memory: PhantomData }
     }

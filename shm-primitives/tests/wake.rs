@@ -342,15 +342,16 @@ fn a_wake_before_the_sleep() {
     for shared in [false, true] {
         let (memory, park) = (memory(), FakePark::new());
         let word = word(&memory);
-        let mut notifier = if shared { word.shared_notifier() } else { word.notifier() };
+        let (mut alone, mut several) = (word.notifier(), word.shared_notifier());
+        let mut notify = || if shared { several.notify(&park) } else { alone.notify(&park) };
         let (published, notified) = (Cell::new(false), Cell::new(false));
         let came = word.waiter().wait(&park, Deadline::NEVER, || {
             let parking = memory.get(EPOCH) % 2 == 1;
             let answer = published.get();
             if parking && !notified.replace(true) {
                 published.set(true);
-                notifier.notify(&park);
-                notifier.notify(&park);
+                notify();
+                notify();
             }
             answer
         });

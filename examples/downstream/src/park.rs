@@ -6,7 +6,6 @@ use rustix::time::{ClockId, clock_gettime};
 use shm_primitives::sync::AtomicU32;
 use shm_primitives::wake::Park;
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU32 as CoreAtomicU32;
 
 const SECOND: u64 = 1_000_000_000;
 /// Not `PRIVATE`: the waiter may be in another process, and have the word at another address.
@@ -15,14 +14,6 @@ const SHARED: Flags = Flags::empty();
 /// Sleeps in the kernel, on the word itself.
 #[derive(Clone, Copy, Debug)]
 pub struct FutexPark;
-
-/// The word as rustix, and so the kernel, takes it.
-fn futex(word: &AtomicU32) -> &CoreAtomicU32 {
-    // SAFETY: valid and aligned for as long as the borrow; whoever else accesses it does so
-    // atomically too, for it is an atomic word. (This module is not built under loom, where it
-    // would not be a plain one.)
-    unsafe { CoreAtomicU32::from_ptr(word.as_ptr().cast_mut()) }
-}
 
 impl Park for FutexPark {
     fn now(&self) -> u64 {
@@ -38,7 +29,7 @@ impl Park for FutexPark {
             tv_nsec: (until % SECOND).cast_signed(),
         };
         let all = NonZeroU32::MAX;
-        match wait_bitset(futex(word), SHARED, expected, Some(&until), all) {
+        match wait_bitset(word.as_core(), SHARED, expected, Some(&until), all) {
             // Woken, or for no reason; no longer the expected value; a signal; late. In each
             // case the waiter looks for itself.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
@@ -48,7 +39,7 @@ impl Park for FutexPark {
 
     fn wake(&self, word: &AtomicU32) {
         // One waiter a word.
-        let woken = wake(futex(word), SHARED, 1);
+        let woken = wake(word.as_core(), SHARED, 1);
         debug_assert!(woken.is_ok(), "futex wake: {woken:?}");
     }
 }

@@ -211,11 +211,7 @@ mod layout {
                 region.part(offset, len).ok_or(too_small)
             };
             let ring = ring(part(RING, region.len().saturating_sub(RING))?)?;
-            let closed = part(CLOSED, size_of::<AtomicU32>())?;
-            // SAFETY: in bounds, and aligned to 64, for the ring 192 bytes further on was;
-            // mapped and initialised for 'a by the region's contract; every value is valid,
-            // and everybody accesses it atomically.
-            let closed = unsafe { closed.base().cast::<AtomicU32>().as_ref() };
+            let closed = AtomicU32::at(&part(CLOSED, size_of::<AtomicU32>())?)?;
             let frames = WakeWord::at(&part(FRAMES, size_of::<WakeWord>())?)?;
             let room = WakeWord::at(&part(ROOM, size_of::<WakeWord>())?)?;
             Ok(Self::new(closed, frames, room, ring))

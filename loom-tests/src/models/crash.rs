@@ -429,12 +429,11 @@ fn notifier_dies(shared: bool, convicted: bool) {
         let dying = {
             let (bell, mortal) = (Arc::clone(&bell), mortal.clone());
             thread::spawn(move || {
-                let mut notifier =
-                    if shared { bell.word.shared_notifier() } else { bell.word.notifier() };
+                let (mut alone, mut several) = (bell.word.notifier(), bell.word.shared_notifier());
                 mortal
                     .live(|| {
                         bell.number.store(1, Relaxed);
-                        notifier.notify(&bell.park);
+                        if shared { several.notify(&bell.park) } else { alone.notify(&bell.park) }
                     })
                     .is_some()
             })

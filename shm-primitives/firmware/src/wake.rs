@@ -36,6 +36,11 @@ impl<C: Core> Park for CorePark<C> {
         clock::now()
     }
 
+    // The interrupt that is waited for is this core's.
+    fn spins(&self) -> bool {
+        false
+    }
+
     fn wait(&self, word: &AtomicU32, expected: u32, until: u64) {
         let asleep = || word.load(sync::Ordering::Relaxed) == expected;
         if !asleep() {

@@ -3,6 +3,13 @@
 use super::{Order, const_unless_loom, crash, with_read_modify_write};
 
 #[cfg(not(all(loom, any(test, feature = "loom"))))]
+use crate::{
+    part::{AttachError, check_region},
+    region::Region,
+};
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+use core::mem::{align_of, size_of};
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
 use core::sync::atomic as inner;
 #[cfg(all(loom, any(test, feature = "loom")))]
 use loom::sync::atomic as inner;
@@ -42,6 +49,39 @@ impl AtomicU32 {
     #[cfg(all(loom, any(test, feature = "loom")))]
     pub(super) fn overwrite(&mut self, value: u32) {
         self.0.with_mut(|word| *word = value);
+    }
+
+    /// The word at the start of `region`, whatever stands there: for words of your own beside
+    /// the structures of this crate.
+    ///
+    /// # Errors
+    ///
+    /// The region is `TooSmall` or `Misaligned` (to 4).
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub fn at<'a>(region: &Region<'a>) -> Result<&'a Self, AttachError> {
+        // SAFETY: one atomic word.
+        unsafe { region.words() }
+    }
+
+    /// The `count` words at the start of `region`, whatever stands there.
+    ///
+    /// # Errors
+    ///
+    /// The region is `TooSmall` or `Misaligned` (to 4).
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub fn slice_at<'a>(region: &Region<'a>, count: usize) -> Result<&'a [Self], AttachError> {
+        let size = count.saturating_mul(size_of::<Self>());
+        check_region(region, size, align_of::<Self>())?;
+        // SAFETY: in bounds and aligned (just checked), mapped and initialised for 'a by the
+        // region's contract; any bytes are an atomic word, and any other writer is allowed.
+        Ok(unsafe { core::slice::from_raw_parts(region.base().cast().as_ptr(), count) })
+    }
+
+    /// The same word as core knows it: what a futex call wants. Not under loom.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    #[inline(always)]
+    pub fn as_core(&self) -> &core::sync::atomic::AtomicU32 {
+        &self.0
     }
 
     /// The word as the kernel or a debugger knows it: its address.

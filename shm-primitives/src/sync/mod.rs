@@ -39,8 +39,14 @@ pub use shadow::Shadow;
 
 /// Whether the atomics of this build are loom's.
 ///
-/// A model asserts it first: without it a model compiled without its cfg would
+/// A model asserts it first, as `const { assert!(LOOM) }`: compiled without its cfg it would
 /// explore nothing and pass.
+///
+/// Under loom atomics are larger and are not bytes. A structure in a region is given its words
+/// by `zero_at` before it is created; a [`WakeWord`](crate::wake::WakeWord) or a monitor is made
+/// as a value and shared by reference; types that are byte arrays, such as
+/// [`FrameRing`](crate::ring::frame) with its memory, and functions that take memory from another
+/// process do not exist.
 pub const LOOM: bool = cfg!(all(loom, any(test, feature = "loom")));
 
 /// Declares a function `const` where the atomics can be made in const context,

@@ -35,6 +35,11 @@
 //! does not fall asleep. An epoch a notifier answered needs no second answer from it: that wake
 //! is on its way, and the waiter's next sleep has another epoch, and another look before it.
 //!
+//! **The fence is not a publication.** What the waiter looks at needs an ordering of its own, as
+//! the rings' positions have: a store Release, whose partner is `ready`'s load, Acquire. With a
+//! Relaxed store only what goes through this fence is ordered, and a waiter that happens to look
+//! before it sees the word without what it stands for.
+//!
 //! A notifier that is the word's only one changes `sequence` by a load and a store
 //! ([`WakeWord::notifier`], on any core); several need a read-modify-write
 //! ([`WakeWord::shared_notifier`]): a store of what one of them computed before could take back

@@ -17,11 +17,17 @@ pub trait Park {
     fn now(&self) -> u64;
 
     /// Sleeps while `word` holds `expected`, until `wake(word)`, or until [`now`](Self::now)
-    /// reaches `until`.
+    /// reaches `until`, which a [`Waiter`](super::Waiter) never puts further away than 100 ms.
     fn wait(&self, word: &AtomicU32, expected: u32, until: u64);
 
     /// Wakes whoever waits at `word`. Its value was changed before.
     fn wake(&self, word: &AtomicU32);
+
+    /// Whether another core may do what is waited for, so that it makes sense to look again and
+    /// again before sleeping. Not so where an interrupt of the same core does it.
+    fn spins(&self) -> bool {
+        true
+    }
 }
 
 impl<P: Park + ?Sized> Park for &P {
@@ -33,6 +39,9 @@ impl<P: Park + ?Sized> Park for &P {
     }
     fn wake(&self, word: &AtomicU32) {
         P::wake(self, word);
+    }
+    fn spins(&self) -> bool {
+        P::spins(self)
     }
 }
 
@@ -101,6 +110,9 @@ impl<C: Fn() -> u64> Park for SpinPark<C> {
 /// A model calls [`expire`](Self::expire) when nobody will notify any more, and asserts at its
 /// end that nobody [`overslept`](Self::overslept): so a lost wake is a failed assertion and not
 /// a deadlock. The clock stands at 0 until somebody has overslept; then all deadlines pass.
+///
+/// A wake ends every sleep, whatever its word: use a park for each word, or one notifier's wake
+/// may hide that another's was lost.
 #[cfg(all(loom, any(test, feature = "loom")))]
 #[derive(Debug)]
 pub struct LoomPark {

@@ -57,6 +57,9 @@ impl Spin {
         deadline: u64,
         mut ready: impl FnMut() -> bool,
     ) -> Spun {
+        if !park.spins() {
+            return Spun::Park;
+        }
         for _ in 0..POLLS {
             if ready() {
                 return Spun::Ready;

@@ -52,15 +52,15 @@ impl WakeWord {
     /// The side of the word's only notifier: loads and stores alone. Should there be a second
     /// one, a wake may be lost, and the waiter sleeps for up to 100 ms.
     pub fn notifier(&self) -> Notifier<'_> {
-        Notifier { word: self, answered: 0, shared: false }
+        Notifier { word: self, answered: 0 }
     }
 }
 
 crate::sync::with_read_modify_write! {
     impl WakeWord {
         /// The side of one of several notifiers, each with a handle of its own.
-        pub fn shared_notifier(&self) -> Notifier<'_> {
-            Notifier { word: self, answered: 0, shared: true }
+        pub fn shared_notifier(&self) -> Notifier<'_, true> {
+            Notifier { word: self, answered: 0 }
         }
     }
 }
@@ -85,16 +85,15 @@ pub fn published() -> Fenced {
     Fenced(())
 }
 
-/// A notifier's side of a [`WakeWord`]: one thread at a time.
+/// A notifier's side of a [`WakeWord`]: one thread at a time. `SHARED` if there are several.
 #[derive(Debug)]
-pub struct Notifier<'a> {
+pub struct Notifier<'a, const SHARED: bool = false> {
     word: &'a WakeWord,
     /// The epoch this notifier last woke; even before the first.
     answered: u32,
-    shared: bool,
 }
 
-impl Notifier<'_> {
+impl<const SHARED: bool> Notifier<'_, SHARED> {
     /// Wakes the waiter if it parks. Call it after publishing, once for a batch.
     ///
     /// Neither blocks nor makes a system call while the waiter is awake: a fence and a load.
@@ -115,25 +114,24 @@ impl Notifier<'_> {
     #[cold]
     fn wake(&mut self, park: &impl Park, epoch: u32) {
         self.answered = epoch;
-        self.word.change_sequence(self.shared);
+        self.change_sequence();
         crash::step();
         park.wake(&self.word.sequence);
     }
-}
 
-impl WakeWord {
-    fn change_sequence(&self, shared: bool) {
+    #[inline(always)]
+    fn change_sequence(&self) {
+        let sequence = &self.word.sequence;
+        // Without a read-modify-write there is no shared notifier.
         #[cfg(any(
             target_has_atomic = "32",
             feature = "critical-section",
             feature = "unsafe-assume-single-core"
         ))]
-        if shared {
-            self.sequence.fetch_add(1, Relaxed);
+        if SHARED {
+            sequence.fetch_add(1, Relaxed);
             return;
         }
-        // Without a read-modify-write there is no shared notifier.
-        let _ = shared;
-        self.sequence.store(self.sequence.load(Relaxed).wrapping_add(1), Relaxed);
+        sequence.store(sequence.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }

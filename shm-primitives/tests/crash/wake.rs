@@ -91,14 +91,14 @@ fn notifier_dies(moment: Moment, shared: bool, convicted: bool) {
         let (world, park) = (World::new(), FakePark::new());
         let (ring, producer, mut consumer) = world.ends();
         let word = world.word();
-        let dying: Notifier<'_> = if shared { word.shared_notifier() } else { word.notifier() };
+        let dying = (word.notifier(), word.shared_notifier());
         let survived = Cell::new(false);
         let deadline = Deadline::at(2 * BOUND);
         let popped = wait_at(moment, &world, &park, &mut consumer, deadline, |park| {
             let operation = move || {
-                let (mut producer, mut notifier) = (producer, dying);
+                let (mut producer, (mut alone, mut several)) = (producer, dying);
                 producer.push(7).unwrap();
-                notifier.notify(park);
+                if shared { several.notify(park) } else { alone.notify(park) }
             };
             survived.set(die(budget, operation).is_some());
             if convicted {
@@ -217,7 +217,7 @@ fn waiting() {
             let (ring, mut producer, consumer) = world.ends();
             let word = world.word();
             let notifiers = &mut [word.shared_notifier(), word.shared_notifier()];
-            let ring_all = |notifiers: &mut [Notifier<'_>; 2]| {
+            let ring_all = |notifiers: &mut [Notifier<'_, true>; 2]| {
                 let before = count.0.load(Relaxed);
                 for _ in 0..3 {
                     notifiers.iter_mut().for_each(|notifier| notifier.notify(&count));

@@ -22,14 +22,6 @@ impl Packing {
         }
     }
 
-    /// The most bytes between two frames.
-    pub(crate) const fn most_waste(self) -> u32 {
-        match self {
-            Self::Lines => LINE as u32 / 2 - super::ALIGNMENT,
-            Self::Dense => 0,
-        }
-    }
-
     pub(super) const fn least_capacity(self) -> u32 {
         match self {
             Self::Lines => 8 * LINE as u32,
@@ -49,6 +41,18 @@ impl Packing {
             1 => Some(Self::Lines),
             2 => Some(Self::Dense),
             _ => None,
+        }
+    }
+}
+
+crate::sync::with_read_modify_write! {
+    impl Packing {
+        /// The most bytes between two frames.
+        pub(crate) const fn most_waste(self) -> u32 {
+            match self {
+                Self::Lines => LINE as u32 / 2 - super::ALIGNMENT,
+                Self::Dense => 0,
+            }
         }
     }
 }

@@ -92,11 +92,6 @@ impl<'a, M: Trust> Writer<'a, M> {
         self.free() == self.capacity()
     }
 
-    /// The position the next frame is written at, or padding before it.
-    pub(crate) fn position(&self) -> u32 {
-        self.write
-    }
-
     /// How far the reader is now: everything before was left behind by it, and what it did
     /// before is seen after this.
     ///
@@ -295,28 +290,40 @@ impl<'a> Writer<'a, Trusted> {
         self.ring.data().writing(offset, length);
         Ok(Grant { writer: self, offset, length, padding })
     }
+}
 
-    /// Shows `each` the payload of every frame published from position `from` on, be it read
-    /// already or not: for one that takes over, before it writes anything. What was published
-    /// is whole until the writer's end overwrites it, which it cannot meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt`: `from` is more than the capacity back, no multiple of 8, or not
-    /// followed by frames up to the writer's position.
-    pub(crate) fn published_since(
-        &mut self,
-        from: u32,
-        mut each: impl FnMut(&[u8]),
-    ) -> Result<(), Corrupt> {
-        let data = *self.ring.data();
-        self.ring.walk(from, self.write, |offset, payload| {
-            let length = payload as usize;
-            data.reading(offset, length);
-            // SAFETY: the frame was checked to lie within the data; it was published, and only
-            // the writer's end, which is borrowed here, writes where it lies.
-            each(unsafe { slice::from_raw_parts(data.at(offset), length) });
-        })
+crate::sync::with_read_modify_write! {
+    // What recovering a channel needs, which exists where ends are claimed.
+    impl<M: Trust> Writer<'_, M> {
+        /// The position the next frame is written at, or padding before it.
+        pub(crate) fn position(&self) -> u32 {
+            self.write
+        }
+    }
+
+    impl Writer<'_, Trusted> {
+        /// Shows `each` the payload of every frame published from position `from` on, be it read
+        /// already or not: for one that takes over, before it writes anything. What was published
+        /// is whole until the writer's end overwrites it, which it cannot meanwhile.
+        ///
+        /// # Errors
+        ///
+        /// `Corrupt`: `from` is more than the capacity back, no multiple of 8, or not
+        /// followed by frames up to the writer's position.
+        pub(crate) fn published_since(
+            &mut self,
+            from: u32,
+            mut each: impl FnMut(&[u8]),
+        ) -> Result<(), Corrupt> {
+            let data = *self.ring.data();
+            self.ring.walk(from, self.write, |offset, payload| {
+                let length = payload as usize;
+                data.reading(offset, length);
+                // SAFETY: the frame was checked to lie within the data; it was published, and only
+                // the writer's end, which is borrowed here, writes where it lies.
+                each(unsafe { slice::from_raw_parts(data.at(offset), length) });
+            })
+        }
     }
 }
 
