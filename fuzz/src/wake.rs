@@ -61,6 +61,14 @@ enum Limit {
     Never,
 }
 
+/// When the condition unwinds, if it comes to that.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Unwinds {
+    AtLook(u16),
+    /// Between the odd epoch and the sleep.
+    Parking,
+}
+
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Act {
     Deed(Deed),
@@ -69,7 +77,7 @@ enum Act {
     Wait {
         room: bool,
         limit: Limit,
-        unwinds: Option<u16>,
+        unwinds: Option<Unwinds>,
     },
     /// A successor takes the waiter's side.
     Inherit,
@@ -243,7 +251,7 @@ impl Game<'_> {
         waiter: &mut Waiter<'_>,
         room: bool,
         limit: Limit,
-        unwinds: Option<u16>,
+        unwinds: Option<Unwinds>,
     ) -> Result<()> {
         let begun = self.clock.get();
         let deadline = match limit {
@@ -267,10 +275,14 @@ impl Game<'_> {
             slept: Cell::new(0),
         };
         let (was_there, wakes) = (self.is_there(room), self.wakes.get());
-        let mut looks = 0;
+        let mut looks = 0u32;
         let mut look = |there: bool| {
             looks += 1;
-            if Some(looks) == unwinds.map(|at| u32::from(at).max(1)) {
+            let unwind = unwinds.is_some_and(|unwinds| match unwinds {
+                Unwinds::AtLook(at) => looks == u32::from(at),
+                Unwinds::Parking => self.memory.get(EPOCH) % 2 == 1,
+            });
+            if unwind {
                 // Not a panic: the fuzzer would take it for a fault.
                 resume_unwind(Box::new(()));
             }
