@@ -225,7 +225,6 @@ fn worker_dies(what: &str, reports: usize, released: bool, finish: bool) {
             while let Ok(request) = worker.peek() {
                 let call = request.header().seq_id();
                 world.run(call);
-                drop(request);
                 serve_now(&mut worker, &mut noted, call);
             }
             received.extend(finals(&mut client));
@@ -310,7 +309,6 @@ fn giving_back() {
             noted.reset();
             while let Ok(request) = worker.peek() {
                 let call = request.header().seq_id();
-                drop(request);
                 serve_now(&mut worker, &mut noted, call);
             }
             finals(&mut client);
