@@ -1,6 +1,6 @@
 //! The bulk ring.
 
-use crate::harness::{Lent, check, check_eq, explore, models, owner};
+use crate::harness::{Lent, check, check_eq, explore, explore_bounded, models, owner};
 use loom::thread;
 use shm_primitives::identity::Dead;
 use shm_primitives::part::ClaimError;
@@ -216,7 +216,7 @@ models! {
     /// A consumer that died with an element in hand: its successor sees that one again
     /// and loses none, while the producer goes on.
     fn spsc_recover_consumer() {
-        explore(|| {
+        explore_bounded(Some(3), || {
             let ring = Lent::new(Ring::new_at(NEAR_WRAP));
             let (mut producer, mut consumer) = ends(&ring);
             producer.push(1).unwrap();

@@ -2,9 +2,11 @@
 
 use crate::sync::{LOOM, spin_loop};
 
-/// Whether the target has caches whose lines can be torn back and forth. Elsewhere none of
-/// this is compiled in.
-pub(super) const CACHES: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && !LOOM;
+/// Whether the target has caches whose lines can be torn back and forth. Elsewhere nothing of
+/// what is done about them is compiled in.
+pub(super) const CACHES: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+/// Models have no time to hold back.
+const ACTIVE: bool = CACHES && !LOOM;
 /// Bytes found at a look that make it worth its cost.
 const ENOUGH: usize = 2048;
 /// Looks in vain after which an end is waiting, and what it gets is wanted at once.
@@ -42,7 +44,7 @@ impl Lockstep {
     /// A look found nothing.
     #[inline(always)]
     pub fn missed(&mut self) {
-        if CACHES {
+        if ACTIVE {
             self.missed = self.missed.saturating_add(1);
         }
     }
@@ -51,7 +53,7 @@ impl Lockstep {
     /// passed, and it is worth looking again.
     #[inline(always)]
     pub fn found(&mut self, enough: bool) -> bool {
-        if !CACHES {
+        if !ACTIVE {
             return false;
         }
         match core::mem::take(&mut self.missed) {
@@ -74,6 +76,6 @@ impl Lockstep {
     /// Whether looks were in vain since something was found.
     #[inline(always)]
     pub fn is_waiting(&self) -> bool {
-        CACHES && self.missed != 0
+        ACTIVE && self.missed != 0
     }
 }

@@ -4,7 +4,7 @@ use super::layout::{Found, FrameRingRef};
 use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
-use crate::ring::lockstep::Lockstep;
+use crate::ring::lockstep::{CACHES, Lockstep};
 use crate::sync::{Ordering::Relaxed, copy_out, crash, prefetch};
 use core::fmt;
 use core::ops::Deref;
@@ -21,8 +21,9 @@ const BACKLOG: u32 = 8;
 
 /// The reader's end of a frame ring: one thread at a time.
 ///
-/// No operation blocks, spins, allocates, makes a system call, or uses a
-/// read-modify-write or a fence.
+/// No operation blocks, allocates, makes a system call, or uses a read-modify-write or a
+/// fence. An end in lockstep with the other holds back for a fraction of a microsecond: see
+/// [`ring`](crate::ring).
 pub struct Reader<'a, M: Trust = Trusted> {
     ring: FrameRingRef<'a, M>,
     read: u32,
@@ -199,6 +200,9 @@ impl<'a, M: Trust> Reader<'a, M> {
     /// the next: without this, every small frame would cost a miss of its own.
     #[inline(always)]
     fn fetch_ahead(&mut self, payload: u32) {
+        if !CACHES {
+            return;
+        }
         self.streak = self.streak.saturating_add(1);
         if self.streak < BACKLOG || payload > SMALL {
             return;

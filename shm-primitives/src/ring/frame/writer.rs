@@ -4,18 +4,19 @@ use super::layout::{FrameRingRef, rounded};
 use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, LINE, Trust, Trusted, release_owner};
+use crate::ring::lockstep::CACHES;
 use crate::sync::{Ordering::Relaxed, copy_in, crash, prefetch_for_write};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
 /// How far behind the frame in hand a writer asks for lines to write, in bytes.
-const AHEAD: u32 = 512;
+const AHEAD: u32 = 1024;
 
 /// The writer's end of a frame ring: one thread at a time.
 ///
-/// No operation blocks, spins, allocates, makes a system call, or uses a
-/// read-modify-write or a fence.
+/// No operation blocks, allocates, makes a system call, or uses a read-modify-write or a
+/// fence.
 pub struct Writer<'a, M: Trust = Trusted> {
     ring: FrameRingRef<'a, M>,
     write: u32,
@@ -172,6 +173,9 @@ impl<'a, M: Trust> Writer<'a, M> {
     /// known to be free: others would be taken away from the reader.
     #[inline(always)]
     fn fetch_ahead(&mut self, next: u32) {
+        if !CACHES {
+            return;
+        }
         if next.wrapping_sub(self.fetched).cast_signed() > 0 {
             self.fetched = next;
         }

@@ -13,8 +13,9 @@ use core::slice;
 
 /// The consumer's end of a ring: one thread at a time.
 ///
-/// No operation blocks, spins, allocates, makes a system call, or uses a
-/// read-modify-write or a fence.
+/// No operation blocks, allocates, makes a system call, or uses a read-modify-write or a
+/// fence. An end in lockstep with the other holds back for a fraction of a microsecond: see
+/// [`ring`](crate::ring).
 pub struct Consumer<'a, T, M: Trust = Trusted> {
     ring: SpscRingRef<'a, T, M>,
     read: u32,
