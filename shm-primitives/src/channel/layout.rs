@@ -62,7 +62,7 @@ pub struct Options {
 
 impl Options {
     /// A channel of two rings whose replies have at most a sixteenth of the response ring each,
-    /// which is room for seven calls at a time.
+    /// which is room for six or seven calls at a time.
     pub const fn new(requests: frame::Options, responses: frame::Options) -> Self {
         let sixteenth = (responses.capacity / 16).saturating_sub(8 + REPLY_HEADER as u32);
         Self { requests, responses, limits: Limits { reply: sixteenth, progress: sixteenth } }
