@@ -159,6 +159,8 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
         }
         let write = self.ring.header().write.load(OBSERVE);
         let used = write.wrapping_sub(self.read);
+        // The stop is never beyond the limit, which only a hostile producer takes back.
+        self.stop = self.read;
         if used > self.ring.mask() + 1 {
             self.corrupt = Some(Corrupt {
                 what: "write position ahead of the consumer's by",
@@ -166,7 +168,6 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
                 limit: self.ring.mask() + 1,
             });
             self.limit = self.read;
-            self.stop = self.read;
             return 0;
         }
         self.limit = write;

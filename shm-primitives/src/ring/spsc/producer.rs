@@ -193,6 +193,8 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         }
         let header = self.ring.header();
         let read = if second { header.consumed.load(site) } else { header.released.load(site) };
+        // The stop is never beyond the limit, which only a hostile consumer takes back.
+        self.stop = self.write;
         let used = self.write.wrapping_sub(read);
         if used > self.ring.mask() + 1 {
             // `released` lags: places given back by `consumed` alone may be filled anew.
@@ -205,7 +207,6 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
                 limit: self.ring.mask() + 1,
             });
             self.limit = self.write;
-            self.stop = self.write;
             return;
         }
         self.limit = read.wrapping_add(self.ring.mask()).wrapping_add(1);
