@@ -468,7 +468,7 @@ models! {
 
     /// A consumer in pop.
     fn crash_spsc_pop() {
-        spsc_consumer_dies(3, 1, |mut consumer| pop(&mut consumer) == Some(1));
+        spsc_consumer_dies(2, 1, |mut consumer| pop(&mut consumer) == Some(1));
     }
 
     /// A consumer that copies a slice out, over the end of the memory.

@@ -295,8 +295,8 @@ fn waiting() {
             assert!(park.time() - begun < 3 * AWAKE, "slept through a message");
             survived
         });
-        // Each sleep has four steps; then consumed, released and the end.
-        assert_eq!(deaths, 4 * (idle + 1) + 3);
+        // Each sleep has four steps; then consumed and the end.
+        assert_eq!(deaths, 4 * (idle + 1) + 2);
         assert_eq!(parked, 3 * (idle + 1), "it died parked");
     }
 }
