@@ -34,6 +34,7 @@ impl Checksum {
     /// The checksum of a frame, 0 without one.
     #[inline]
     pub(super) fn of(self, payload: &[u8]) -> u32 {
+        let _ = payload;
         match self {
             Self::None => 0,
             #[cfg(feature = "checksum")]
