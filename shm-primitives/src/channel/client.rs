@@ -129,7 +129,9 @@ impl<'a> Client<'a> {
             return;
         }
         if let Ok(waiting) = self.requests.frames_since(consumed) {
-            self.outstanding = u32::try_from(waiting).unwrap_or(u32::MAX);
+            // Both are at least what is outstanding. A request that was answered and not left
+            // behind, for its worker died, is counted by one of them only.
+            self.outstanding = u32::try_from(waiting).unwrap_or(u32::MAX).min(self.outstanding);
         }
     }
 
