@@ -120,8 +120,10 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
                         );
                     }
                     died = matches!(end, End::Die | End::DieAnswered);
-                    if died {
-                        std::mem::forget(work);
+                    match end {
+                        End::Finish => drop(work),
+                        End::GiveBack => work.give_back(),
+                        End::Die | End::DieAnswered => std::mem::forget(work),
                     }
                 }
                 let _ = serving.discard_malformed();

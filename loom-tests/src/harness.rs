@@ -68,6 +68,12 @@ impl<T> Clone for Lent<T> {
     }
 }
 
+impl<T> From<Arc<T>> for Lent<T> {
+    fn from(shared: Arc<T>) -> Self {
+        Self(shared)
+    }
+}
+
 impl<T> Lent<T> {
     /// Puts `value` where it stays.
     pub fn new(value: T) -> Self {

@@ -15,9 +15,11 @@ use shm_primitives::monitor::{Group, MonitorWriter, ThreadMonitor, Transaction};
 use shm_primitives::part::{AttachError, ClaimError};
 use shm_primitives::ring::frame::{self, FrameRingRef, Packing};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const CLIENT: u32 = 1;
 const WORKER: u32 = 2;
+const HEIR: u32 = 3;
 const LANE: Lane = Lane { group: Group::Vip, worker: 5, lane: 7, epoch: 3 };
 
 fn small() -> Options {
@@ -135,8 +137,7 @@ fn an_unfinished_request_stays() {
     let monitor = ThreadMonitor::new();
     let mut noted = monitor.writer();
     client.request(11, 1001, b"one").unwrap();
-    let work = worker.peek().unwrap().begin(&mut noted, 0).unwrap();
-    assert_eq!(work.finish(), Err(Unanswered));
+    worker.peek().unwrap().begin(&mut noted, 0).unwrap().give_back();
     assert!(!monitor.snapshot().unwrap().is_processing());
     assert_eq!(echo(&mut worker, &mut noted), 11);
     // Answered and dropped is finished.
@@ -146,8 +147,19 @@ fn an_unfinished_request_stays() {
     drop(work);
     assert!(worker.is_request_empty() && !monitor.snapshot().unwrap().is_processing());
     assert_eq!(client.available_responses(), 2);
-    // A worker number out of range is refused before anything is written.
+    // Finished without an answer it is as if the worker had died.
+    client.request(13, 1001, b"three").unwrap();
+    assert_eq!(worker.peek().unwrap().begin(&mut noted, 0).unwrap().finish(), Err(Unanswered));
+    assert!(monitor.snapshot().unwrap().is_processing());
     drop(worker);
+    let recovered = channel.recover_worker(dead(WORKER), owner(WORKER), LANE, &mut noted);
+    let Ok(Recovered::Poison(poison)) = recovered else { panic!("{recovered:?}") };
+    drop(poison.skip());
+    noted.reset();
+    while let Ok(response) = client.response() {
+        response.release();
+    }
+    // A worker number out of range is refused before anything is written.
     let lane = Lane { worker: 1 << 14, ..LANE };
     let mut worker = channel.claim_worker(owner(WORKER), lane).unwrap();
     client.request(13, 1001, b"three").unwrap();
@@ -408,10 +420,11 @@ fn run(options: Options, ops: &[Op]) {
                     noted.reset();
                     queued.pop_front();
                 } else {
-                    let finished = work.finish();
-                    assert_eq!(finished.is_ok(), replied);
                     if replied {
+                        work.finish().unwrap();
                         queued.pop_front();
+                    } else {
+                        work.give_back();
                     }
                 }
             }
@@ -839,4 +852,58 @@ fn two_threads() {
         }
         assert_eq!(client.outstanding(), 0);
     });
+}
+
+/// A handler that panics is a death to its lane: never is its request begun again, neither by
+/// the same worker, should the panic be caught, nor by one that takes over.
+#[test]
+fn a_handler_that_panics() {
+    let options = Options::new(frame::Options::new(1024), frame::Options::new(4096));
+    let memory = memory(options);
+    let channel = created(&memory, options);
+    let monitor = ThreadMonitor::new();
+    let mut client = channel.claim_client(owner(CLIENT)).unwrap();
+    client.request(7, 1001, b"deadly").unwrap();
+    client.request(8, 1001, b"harmless").unwrap();
+    // Made before the death: it is read anew.
+    let mut noted = monitor.writer();
+    {
+        let mut worker = channel.claim_worker(owner(WORKER), LANE).unwrap();
+        let mut monitor = monitor.writer();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _work = worker.peek().unwrap().begin(&mut monitor, 0).unwrap();
+            resume_unwind(Box::new("a fault of the handler"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(worker.peek().err(), Some(ReceiveError::InHand));
+    }
+    assert!(monitor.snapshot().unwrap().is_processing());
+    assert!(channel.claim_worker(owner(HEIR), LANE).is_err(), "the ends are still its owner's");
+    let recovered = channel.recover_worker(dead(WORKER), owner(HEIR), LANE, &mut noted).unwrap();
+    let Recovered::Poison(poison) = recovered else { panic!("{recovered:?}") };
+    assert_eq!(poison.header().seq_id(), 7);
+    let mut worker = poison.skip();
+    noted.reset();
+    assert_eq!(worker.peek().unwrap().header().seq_id(), 8);
+}
+
+/// Forgotten with its reply, a request in hand is not begun again either.
+#[test]
+fn work_that_is_forgotten() {
+    let options = Options::new(frame::Options::new(1024), frame::Options::new(4096));
+    let memory = memory(options);
+    let channel = created(&memory, options);
+    let monitor = ThreadMonitor::new();
+    let (mut client, mut worker) = ends(&channel);
+    let mut noted = monitor.writer();
+    client.request(7, 1001, b"").unwrap();
+    let mut work = worker.peek().unwrap().begin(&mut noted, 0).unwrap();
+    work.reply(MsgStatus::Completed, b"").unwrap();
+    std::mem::forget(work);
+    assert_eq!(worker.peek().err(), Some(ReceiveError::InHand));
+    drop(worker);
+    let recovered = channel.recover_worker(dead(WORKER), owner(HEIR), LANE, &mut noted).unwrap();
+    let Recovered::Answered(header, mut worker) = recovered else { panic!("{recovered:?}") };
+    assert_eq!(header.seq_id(), 7);
+    assert!(worker.is_request_empty());
 }

@@ -437,3 +437,16 @@ fn a_successor_does_not_walk_over_what_was_overwritten() {
         assert_eq!(*reader.read().unwrap(), [2; 40], "after {frames} frames");
     }
 }
+
+/// A lap in which every word says that there is a frame has no end; skipping has.
+#[test]
+fn skipping_ends_after_a_lap() {
+    let options = Options::new(512);
+    let memory = memory(options);
+    created(&memory, options);
+    for line in 0..8 {
+        memory.set(256 + line * 64, 64);
+    }
+    let ring = FrameRingRef::attach_untrusted(memory.region(), None).unwrap();
+    assert_eq!(ring.claim_reader(owner(1)).unwrap().skip(usize::MAX), 8);
+}

@@ -276,7 +276,9 @@ fn drop_once<const N: usize>(case: &Case) {
                     Op::Grant { max, .. } => {
                         let Some(mut grant) = producer.grant(max) else { continue };
                         let n = next();
-                        grant.as_uninit()[0].write(ledger.make(n));
+                        // SAFETY: a value is written, and not published.
+                        let places = unsafe { grant.as_uninit() };
+                        places[0].write(ledger.make(n));
                         leaked.push(n);
                     }
                     Op::GrantExact { count } => {
@@ -580,4 +582,32 @@ fn texts() {
     assert_eq!((full.into_inner(), format!("{full:?}").as_str()), (3, "Full(..)"));
     assert!(!PopError::Corrupt.to_string().is_empty());
     assert!(!PushError::Corrupt(()).to_string().is_empty());
+}
+
+/// A hostile peer moves its position back, to one that is possible: what was seen before is
+/// forgotten, and nothing outside is touched.
+#[test]
+fn a_position_taken_back() {
+    let options = Options::new(16);
+    let memory = memory_for::<u32>(options);
+    // SAFETY: nobody else knows this memory.
+    unsafe { SpscRingRef::<u32>::init_at(memory.region(), options) }.unwrap();
+    let ring = SpscRingRef::<u32, Untrusted>::attach_untrusted(memory.region(), None).unwrap();
+
+    let mut consumer = ring.claim_consumer(owner(1)).unwrap();
+    memory.set(64, 16);
+    assert!(!consumer.is_empty());
+    memory.set(64, 0);
+    assert_eq!(consumer.len(), 0);
+    assert_eq!(consumer.pop(), Err(PopError::Empty));
+    assert_eq!(consumer.pop_slice(&mut [0; 500]), 0);
+    drop(consumer);
+
+    let mut producer = ring.claim_producer(owner(1)).unwrap();
+    producer.push(1).unwrap();
+    memory.set(192, 1u32.wrapping_sub(16));
+    assert_eq!(producer.free(), 0);
+    assert_eq!(producer.push(2), Err(PushError::Full(2)));
+    assert_eq!(producer.push_slice(&[7; 500]), 0);
+    memory.check_guards();
 }

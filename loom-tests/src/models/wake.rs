@@ -25,15 +25,19 @@ fn fixture() -> Arc<Fixture> {
 /// Before the clock of a [`LoomPark`] runs out.
 const IN_TIME: Deadline = Deadline::at(1);
 
-/// A thread that waits for the numbers 1 to `last`, with a look of its own for each.
+/// A thread that waits for the numbers 1 to `last`, with a look of its own for each. Its handle
+/// is made here: loom would not try the stores of a thread that has loaded the word before in
+/// another order.
 fn waiter_for(fixture: &Arc<Fixture>, last: u32) -> thread::JoinHandle<()> {
-    let fixture = Arc::clone(fixture);
+    let fixture = Lent::from(Arc::clone(fixture));
+    // SAFETY: the thread keeps a clone as long as the waiter.
+    let mut waiter = unsafe { fixture.get() }.word.waiter();
     thread::spawn(move || {
-        let mut waiter = fixture.word.waiter();
+        // SAFETY: as above.
+        let Fixture { number: published, park, .. } = unsafe { fixture.get() };
         for number in 1..=last {
-            let came =
-                waiter.wait(&fixture.park, IN_TIME, || fixture.number.load(Relaxed) >= number);
-            check!(came && !fixture.park.overslept(), "the wake for number {number} is lost");
+            let came = waiter.wait(park, IN_TIME, || published.load(Relaxed) >= number);
+            check!(came && !park.overslept(), "the wake for number {number} is lost");
         }
     })
 }
@@ -56,7 +60,8 @@ models! {
         explore_bounded(Some(4), || {
             let fixture = fixture();
             let waiting = waiter_for(&fixture, 2);
-            let mut notifier = fixture.word.notifier();
+            // One of several, and alone: its change is one access, which loom tries everywhere.
+            let mut notifier = fixture.word.shared_notifier();
             for number in 1..=2 {
                 fixture.number.store(number, Relaxed);
                 notifier.notify(&fixture.park);

@@ -68,7 +68,8 @@
 //! | creator | before the last store | nobody can attach |
 //!
 //! Nothing published is lost. A request that was begun is never begun again, unless its worker
-//! itself gave it back alive and unanswered, by dropping it.
+//! itself gave it back with [`give_back`](Work::give_back). A handler that panics is a death to the
+//! lane: its request is poison, and the ends stay its owner's.
 //!
 //! **Two dead, one end each.** *B* died recovering from *A*: the request ring's end is *B*'s,
 //! the response ring's *A*'s. `recover_*` from *B* takes the first, finds *A* at the second,
@@ -212,6 +213,9 @@ pub enum ReceiveError {
     Empty,
     /// What is there is no message of this kind; it stays, and can be discarded.
     Malformed(HeaderError),
+    /// A request was begun by this worker and neither answered nor given back: the lane is out of
+    /// service until it is recovered.
+    InHand,
     /// A length, a position or a checksum is wrong, and the handle is of no use any more.
     Corrupt,
 }
@@ -221,6 +225,7 @@ impl fmt::Display for ReceiveError {
         match self {
             Self::Empty => f.write_str("there is no message"),
             Self::Malformed(error) => write!(f, "not a message: {error}"),
+            Self::InHand => f.write_str("a request was begun here and not answered; recover the lane"),
             Self::Corrupt => f.write_str("the ring is corrupt"),
         }
     }

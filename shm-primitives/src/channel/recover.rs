@@ -47,6 +47,8 @@ impl<'a> WorkerChannel<'a> {
         monitor: &'m mut MonitorWriter<'_>,
     ) -> Result<Recovered<'a, 'm>, ClaimError> {
         let mut worker = self.recover_worker_ends(dead, owner, lane)?;
+        // The handle may have been made while the dead one still wrote.
+        monitor.refresh();
         let Snapshot::Processing(noted) = monitor.snapshot() else {
             return Ok(Recovered::Nothing(worker));
         };
@@ -56,7 +58,8 @@ impl<'a> WorkerChannel<'a> {
         let header = match worker.peek() {
             Ok(request) if request.header().seq_id() == noted.seq_id => request.header(),
             // Left behind already, or never begun: no worker begins what is malformed.
-            Ok(_) | Err(ReceiveError::Empty | ReceiveError::Malformed(_)) => {
+            Ok(_)
+            | Err(ReceiveError::Empty | ReceiveError::Malformed(_) | ReceiveError::InHand) => {
                 return Ok(Recovered::Nothing(worker));
             }
             Err(ReceiveError::Corrupt) => {

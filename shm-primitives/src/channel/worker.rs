@@ -24,6 +24,8 @@ pub struct Worker<'a> {
     pub(super) lane: Lane,
     /// The position behind the last progress reply on the request that is next.
     progress: Option<u32>,
+    /// A request was begun, and neither answered and finished nor given back.
+    in_hand: bool,
 }
 
 /// Why no reply was written.
@@ -67,7 +69,7 @@ impl fmt::Display for ReplyError {
 
 impl core::error::Error for ReplyError {}
 
-/// A call was finished without a final reply; its request stays in the ring.
+/// A call was finished without a final reply; its request stays in the ring, in hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unanswered;
 
@@ -88,7 +90,7 @@ impl<'a> Worker<'a> {
     ) -> Self {
         // Somebody before may have reported on the first request already.
         let progress = Some(responses.position());
-        Self { requests, responses, limits: channel.limits, lane, progress }
+        Self { requests, responses, limits: channel.limits, lane, progress, in_hand: false }
     }
 
     /// The lane it serves.
@@ -123,11 +125,15 @@ impl<'a> Worker<'a> {
     /// There is none, or what is there is no request: see [`ReceiveError`].
     #[inline]
     pub fn peek(&mut self) -> Result<Request<'_, 'a>, ReceiveError> {
+        if self.in_hand {
+            return Err(ReceiveError::InHand);
+        }
         let frame = received(self.requests.read())?;
         let (header, _) = MsgHeader::split(&frame).map_err(ReceiveError::Malformed)?;
         let replies = Replies {
             responses: &mut self.responses,
             progress: &mut self.progress,
+            in_hand: &mut self.in_hand,
             limits: self.limits,
             header,
             answered: false,
@@ -145,6 +151,16 @@ impl<'a> Worker<'a> {
                 Some(error)
             }
             _ => None,
+        }
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if self.in_hand {
+            // Whoever takes over has to prove that this owner is dead, and finds the poison.
+            self.requests.keep();
+            self.responses.keep();
         }
     }
 }
@@ -189,6 +205,7 @@ impl<'w, 'a> Request<'w, 'a> {
         monitor.begin(&transaction)?;
         fence(BEGUN);
         let Self { frame, replies, .. } = self;
+        *replies.in_hand = true;
         let reply = Replier { replies, monitor, transaction };
         Ok(Work { request: Some(frame), reply })
     }
@@ -207,6 +224,7 @@ impl Deref for Request<'_, '_> {
 struct Replies<'w, 'a> {
     responses: &'w mut Writer<'a>,
     progress: &'w mut Option<u32>,
+    in_hand: &'w mut bool,
     limits: Limits,
     header: MsgHeader,
     answered: bool,
@@ -214,10 +232,14 @@ struct Replies<'w, 'a> {
 
 /// A request in hand.
 ///
-/// Reply, then [`finish`](Self::finish). Dropping it with its final reply written finishes it
-/// too. Dropping it without tells the monitor that nothing is in hand any more and keeps the
-/// request: whoever looks next may begin it again, so drop only what has had no effect yet, and
-/// answer `Failed` to what went wrong.
+/// Reply, then [`finish`](Self::finish); dropping it with its final reply written finishes it
+/// too. What has had no effect yet may be [given back](Self::give_back), to be begun again.
+///
+/// Dropped unanswered, as by a handler that panics, it is as if the worker had died here: the
+/// monitor goes on saying that the request is in hand, the [`Worker`] serves nothing more
+/// ([`InHand`](ReceiveError::InHand)) and keeps its ends when it is dropped, and recovery finds
+/// the request to be poison. A handler whose panics are to be survived is run under
+/// `catch_unwind` inside, and answered with `Failed`.
 #[derive(Debug)]
 pub struct Work<'w, 'a, 'm> {
     /// Some until it is dropped.
@@ -270,11 +292,23 @@ impl<'w, 'a, 'm> Work<'w, 'a, 'm> {
         self.reply.grant(length)
     }
 
+    /// Puts the request back as if it had not been begun, and tells the monitor that nothing is
+    /// in hand. For what has had no effect, for it will be begun again; nothing happens if it
+    /// was answered, but what [`finish`](Self::finish) does.
+    pub fn give_back(mut self) {
+        if !self.reply.replies.answered {
+            self.request = None;
+            self.reply.monitor.end();
+            *self.reply.replies.in_hand = false;
+        }
+    }
+
     /// Leaves the request behind, then tells the monitor that nothing is in hand.
     ///
     /// # Errors
     ///
-    /// It has no final reply, and it is as if it had been dropped: the request stays.
+    /// It has no final reply, and it is as if it had been dropped: the request stays in hand, and
+    /// the lane is out of service.
     #[inline]
     pub fn finish(self) -> Result<(), Unanswered> {
         if self.reply.replies.answered { Ok(()) } else { Err(Unanswered) }
@@ -291,13 +325,14 @@ impl Drop for Work<'_, '_, '_> {
         if crash::dead() {
             return;
         }
-        if let Some(request) = self.request.take()
-            && self.reply.replies.answered
+        if self.reply.replies.answered
+            && let Some(request) = self.request.take()
         {
             request.release();
             *self.reply.replies.progress = None;
+            self.reply.monitor.end();
+            *self.reply.replies.in_hand = false;
         }
-        self.reply.monitor.end();
     }
 }
 

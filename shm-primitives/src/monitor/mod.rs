@@ -309,6 +309,11 @@ pub struct MonitorWriter<'a> {
 }
 
 impl MonitorWriter<'_> {
+    /// Reads again what stands in memory: for one made before its predecessor was dead.
+    pub(crate) fn refresh(&mut self) {
+        *self = self.monitor.writer();
+    }
+
     /// The record as this handle left it, or found it when it was made.
     pub fn snapshot(&self) -> Snapshot {
         self.record.decode()

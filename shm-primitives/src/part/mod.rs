@@ -19,7 +19,7 @@
 //! ```
 //!
 //! All words are little-endian `u32`. The first ten are written once, before
-//! `magic`; the owner words change by compare-and-swap alone.
+//! `magic`; an owner word is taken by compare-and-swap, and given back by its owner.
 //!
 //! **A reader meets a newer part.** `version` is the writer's, `min_reader` what a
 //! reader must be at least. A reader of version *r* attaches if `min_reader <= r`;

@@ -42,6 +42,7 @@ impl Bytes {
     /// # Safety
     ///
     /// As [`Bytes::new`], and nobody else accesses the area.
+    #[cfg(all(loom, any(test, feature = "loom")))]
     pub unsafe fn init(base: *mut u8, len: usize) -> Self {
         let this = Self { base, len };
         if super::LOOM {

@@ -22,7 +22,7 @@
 //!
 //! Raw memory that loom cannot see is shadowed: a [`Shadow`] stands for a slot or
 //! a granule, takes no space in ordinary builds, and reports a data race under
-//! loom; [`Bytes`] is a byte area with atomic words in it, shadowed throughout.
+//! loom.
 
 mod atomic;
 mod bytes;
@@ -31,8 +31,7 @@ mod order;
 mod shadow;
 
 pub use atomic::{AtomicU32, fence, spin_loop};
-pub use bytes::Bytes;
-pub(crate) use bytes::{copy_in, copy_out, prefetch, prefetch_for_write};
+pub(crate) use bytes::{Bytes, copy_in, copy_out, prefetch, prefetch_for_write};
 pub(crate) use order::sites;
 pub use order::{Order, Ordering, Shown, Site, Weaker};
 pub use shadow::Shadow;

@@ -30,10 +30,10 @@
 //! **No wake is lost.** Both fences are sequentially consistent, so one comes first. If the
 //! notifier's does, the waiter looks again after it and sees the message. If the waiter's does,
 //! the notifier loads the odd epoch. Then it changes `sequence` before it wakes; and what the
-//! waiter read of it was older, for had the waiter read the changed one before its own fence,
-//! the notifier's fence would be the first of the two. So the waiter, if it is not asleep yet,
-//! does not fall asleep. An epoch a notifier answered needs no second answer from it: that wake
-//! is on its way, and the waiter's next sleep has another epoch, and another look before it.
+//! waiter read of it was older: it read it, Acquire, before it stored the epoch, and the change,
+//! Release, comes after the epoch was read. So the waiter, if it is not asleep yet, does not fall
+//! asleep. An epoch a notifier answered needs no second answer from it, for the same reason:
+//! whatever it publishes later, the sleep in that epoch is one that its change ends.
 //!
 //! **The fence is not a publication.** What the waiter looks at needs an ordering of its own, as
 //! the rings' positions have: a store Release, whose partner is `ready`'s load, Acquire. With a
@@ -101,6 +101,13 @@ pub use word::{Fenced, Notifier, WakeWord, published};
 use crate::sync::sites;
 
 sites! { SITES
+    /// The sequence, before the epoch that the waiter then says it sleeps in: a change that
+    /// answers an epoch is never what the sleep in it begins with.
+    SLEEPING = "wake.sleeping", Acquire, partner "wake.answering",
+        [Relaxed => Limit("loom has no load buffering: it never lets the epoch's store overtake this load, as a core may; the model wake_answered guards the order in the program")];
+    /// The sequence's change, after the epoch that it answers was read.
+    ANSWERING = "wake.answering", Release, partner "wake.sleeping",
+        [Relaxed => Limit("loom has no load buffering: it never lets this store overtake the load of the epoch, as the language allows")];
     /// The waiter's epoch, before it looks again: either it sees the message, or the notifier
     /// sees the epoch.
     PARKING = "wake.parking", SeqCst, partner "wake.published",

@@ -1,7 +1,7 @@
 //! The waiter's side: the one blocking pattern.
 
 use super::spin::{Spin, Spun};
-use super::{Deadline, PARKING, Park, WakeWord};
+use super::{Deadline, PARKING, Park, SLEEPING, WakeWord};
 use crate::sync::{Ordering::Relaxed, fence};
 
 /// The longest sleep in one piece, in nanoseconds: what a wake lost to a death costs.
@@ -57,7 +57,7 @@ impl<'a> Waiter<'a> {
         // A condition that panicked in an earlier sleep left it odd, and so the word.
         self.epoch = self.epoch.wrapping_add(self.epoch & 1);
         loop {
-            let sequence = self.word.sequence.load(Relaxed);
+            let sequence = self.word.sequence.load(SLEEPING);
             self.set_epoch();
             fence(PARKING);
             let mut found = ready();

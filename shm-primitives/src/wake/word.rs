@@ -1,6 +1,6 @@
 //! The word, and the notifier's side of it.
 
-use super::{PUBLISHED, Park, Waiter};
+use super::{ANSWERING, PUBLISHED, Park, Waiter};
 use crate::sync::{AtomicU32, LOOM, Ordering::Relaxed, const_unless_loom, crash, fence};
 use core::mem::{align_of, offset_of, size_of};
 
@@ -129,9 +129,9 @@ impl<const SHARED: bool> Notifier<'_, SHARED> {
             feature = "unsafe-assume-single-core"
         ))]
         if SHARED {
-            sequence.fetch_add(1, Relaxed);
+            sequence.fetch_add(1, ANSWERING);
             return;
         }
-        sequence.store(sequence.load(Relaxed).wrapping_add(1), Relaxed);
+        sequence.store(sequence.load(Relaxed).wrapping_add(1), ANSWERING);
     }
 }

@@ -282,7 +282,7 @@ fn giving_back() {
                 let mut work = worker.peek().unwrap().begin(&mut noted, 1).unwrap();
                 begun.set(true);
                 work.grant(20).unwrap().fill(0x18);
-                drop(work);
+                work.give_back();
                 given.set(true);
                 drop(worker);
             })

@@ -453,9 +453,10 @@ impl<'a> FrameRingRef<'a, Trusted> {
     ///
     /// # Safety
     ///
-    /// Nobody has an end of a ring that stood there before, and nobody creates another at
-    /// the same time. Attachers may try all the while. Under loom `zero_at` was called
-    /// before.
+    /// Nobody creates another ring there at the same time. If one stood there before, nobody has
+    /// an end of it or a `FrameRingRef` to it, and nobody attaches until this returns: who has
+    /// one would go on by the old ring's facts. Where none did, attachers may try all the while.
+    /// Under loom `zero_at` was called before.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
         options.check()?;
         let size = options.required_size().unwrap_or(usize::MAX);

@@ -288,12 +288,15 @@ impl<'a, M: Trust> Reader<'a, M> {
         Ok(length)
     }
 
-    /// Leaves up to `count` frames behind, unread and unchecked but for their lengths; how
-    /// many there were. What recovery does with a frame that killed its reader.
+    /// Leaves up to `count` frames behind, unread and unchecked but for their lengths, and at most
+    /// a lap of them; how many there were. What recovery does with a frame that killed its reader.
     #[doc(alias = "ForceAdvanceReadIndex")]
     pub fn skip(&mut self, count: usize) -> usize {
         let mut skipped = 0;
+        let begun = self.read;
+        // No more than a lap: a hostile one has no end.
         while skipped < count
+            && self.read.wrapping_sub(begun) < self.ring.capacity() as u32
             && let Ok(payload) = self.next()
         {
             self.advance(payload);
@@ -324,6 +327,16 @@ impl<'a> Reader<'a, Trusted> {
             self.check_sum(stored, bytes)?;
         }
         Ok(Frame { reader: self, offset, payload })
+    }
+}
+
+crate::sync::with_read_modify_write! {
+    // What a channel needs, which exists where ends are claimed.
+    impl<M: Trust> Reader<'_, M> {
+        /// Keeps the end although the handle is dropped: as if its owner had died here.
+        pub(crate) fn keep(&mut self) {
+            self.owner = None;
+        }
     }
 }
 

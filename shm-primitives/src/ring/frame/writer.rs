@@ -303,6 +303,11 @@ crate::sync::with_read_modify_write! {
         pub(crate) fn position(&self) -> u32 {
             self.write
         }
+
+        /// Keeps the end although the handle is dropped: as if its owner had died here.
+        pub(crate) fn keep(&mut self) {
+            self.owner = None;
+        }
     }
 
     impl Writer<'_, Trusted> {

@@ -7,6 +7,7 @@ use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
 use crate::ring::lockstep::{Lockstep, enough};
 use crate::sync::{Shadow, copy_out, crash};
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::{MaybeUninit, size_of};
 use core::ops::Deref;
 use core::slice;
@@ -337,7 +338,7 @@ impl<'a, T> Consumer<'a, T, Trusted> {
             return Err(self.nothing());
         }
         Shadow::read(self.ring.shadows(self.read, count));
-        Ok(ReadGrant { count, consumer: self })
+        Ok(ReadGrant { count, consumer: self, elements: PhantomData })
     }
 }
 
@@ -368,10 +369,19 @@ impl<T, M: Trust> fmt::Debug for Consumer<'_, T, M> {
 }
 
 /// Elements lent by [`Consumer::read`], still in the ring: a slice of them.
+///
+/// Threads may share it only if they may share the elements:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<shm_primitives::ring::spsc::ReadGrant<'_, '_, core::cell::Cell<u32>>>();
+/// ```
 #[derive(Debug)]
 pub struct ReadGrant<'g, 'a, T> {
     consumer: &'g mut Consumer<'a, T, Trusted>,
     count: usize,
+    /// It lends elements: whoever has a reference to it needs what a reference to them needs.
+    elements: PhantomData<&'g mut [T]>,
 }
 
 impl<T> ReadGrant<'_, '_, T> {

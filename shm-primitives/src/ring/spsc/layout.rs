@@ -406,9 +406,10 @@ impl<'a, T: Shareable> SpscRingRef<'a, T, Trusted> {
     ///
     /// # Safety
     ///
-    /// Nobody has an end of a ring that stood there before, and nobody creates
-    /// another at the same time. Attachers may try all the while. Under loom
-    /// `zero_at` was called before.
+    /// Nobody creates another ring there at the same time. If one stood there before,
+    /// nobody has an end of it or a `SpscRingRef` to it, and nobody attaches until this
+    /// returns: who has one would go on by the old ring's facts. Where none did,
+    /// attachers may try all the while. Under loom `zero_at` was called before.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
         let Options { capacity, alignment, start } = options;
         if !capacity.is_power_of_two() || capacity > MAX_CAPACITY || size_of::<T>() == 0 {

@@ -7,6 +7,7 @@ use crate::part::{Corrupt, End, LINE, Shareable, Trust, Trusted, release_owner};
 use crate::ring::lockstep::{CACHES, Lockstep, enough};
 use crate::sync::{Shadow, copy_in, crash, prefetch_for_write};
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::{MaybeUninit, forget, size_of};
 use core::ops::{Deref, DerefMut};
 use core::slice;
@@ -361,7 +362,7 @@ impl<'a, T> Producer<'a, T, Trusted> {
             if count != 0 {
                 self.fetch_after(count);
                 Shadow::write(self.ring.shadows(self.write, count));
-                return Some(WriteGrant { count, producer: self });
+                return Some(WriteGrant { count, producer: self, elements: PhantomData });
             }
         }
         None
@@ -445,6 +446,8 @@ impl<T, M: Trust> fmt::Debug for Producer<'_, T, M> {
 pub struct WriteGrant<'g, 'a, T> {
     producer: &'g mut Producer<'a, T, Trusted>,
     count: usize,
+    /// It lends elements: whoever has a reference to it needs what a reference to them needs.
+    elements: PhantomData<&'g mut [T]>,
 }
 
 impl<T> WriteGrant<'_, '_, T> {
@@ -455,7 +458,13 @@ impl<T> WriteGrant<'_, '_, T> {
     }
 
     /// The places, as memory.
-    pub fn as_uninit(&mut self) -> &mut [MaybeUninit<T>] {
+    ///
+    /// # Safety
+    ///
+    /// Where a valid value was, none but a valid value is written: `commit` and `deref` count on
+    /// it. For a `T` that is not [`Shareable`], which has neither, there is nothing to keep to
+    /// until [`commit_init`](Self::commit_init).
+    pub unsafe fn as_uninit(&mut self) -> &mut [MaybeUninit<T>] {
         let first = self.producer.ring.slot(self.producer.write).as_ptr();
         // SAFETY: `count` free places from here on do not wrap; they are ours alone
         // until published, which takes this grant by value.
@@ -467,7 +476,9 @@ impl<T> WriteGrant<'_, '_, T> {
     /// so far is leaked.
     pub fn fill(mut self, values: impl IntoIterator<Item = T>) -> usize {
         let mut written = 0;
-        for (place, value) in self.as_uninit().iter_mut().zip(values) {
+        // SAFETY: only values are written.
+        let places = unsafe { self.as_uninit() };
+        for (place, value) in places.iter_mut().zip(values) {
             place.write(value);
             written += 1;
         }
