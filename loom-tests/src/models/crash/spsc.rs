@@ -84,9 +84,14 @@ fn spsc_producer_dies(steps: u32, batch: u32, operate: fn(Producer<'static, u32>
     });
 }
 
-/// `operate` takes `batch` of the elements 1 and 2 out of the full ring at once, answers
+/// `operate` takes `all` of the elements 1 and 2 out of the full ring, `batch` at once, answers
 /// whether they were right, and drops its end.
-fn spsc_consumer_dies(steps: u32, batch: u32, operate: fn(Consumer<'static, u32>) -> bool) {
+fn spsc_consumer_dies(
+    steps: u32,
+    batch: u32,
+    all: u32,
+    operate: fn(Consumer<'static, u32>) -> bool,
+) {
     at_every_step(steps, move |mortal| {
         let spsc = Spsc::new();
         let (mut producer, consumer) = spsc.ends();
@@ -100,10 +105,12 @@ fn spsc_consumer_dies(steps: u32, batch: u32, operate: fn(Consumer<'static, u32>
         let mut consumer = spsc.inherit_consumer();
         let arrived = drain(&mut consumer);
         let first = arrived.first().copied().unwrap_or(3 + u32::from(third));
+        let popped = first - 1;
         check!(
-            first == 1 + batch || first == 1 && !third && survived.is_none(),
+            popped <= all && popped % batch == 0 && (popped > 0 || !third),
             "{first} is the first after the death"
         );
+        check!(popped == all || survived.is_none(), "{first} is seen again without a death");
         let expected: Vec<u32> = (first..3 + u32::from(third)).collect();
         check_eq!(arrived, expected, "after the death");
         check_spsc_usable(&mut producer, &mut consumer);
@@ -158,12 +165,19 @@ models! {
 
     /// A consumer in pop.
     fn crash_spsc_pop() {
-        spsc_consumer_dies(3, 1, |mut consumer| pop(&mut consumer) == Some(1));
+        spsc_consumer_dies(2, 1, 1, |mut consumer| pop(&mut consumer) == Some(1));
+    }
+
+    /// A consumer that pops twice: the second pop gives the first one's place back.
+    fn crash_spsc_pop_twice() {
+        spsc_consumer_dies(4, 1, 2, |mut consumer| {
+            pop(&mut consumer) == Some(1) && pop(&mut consumer) == Some(2)
+        });
     }
 
     /// A consumer that copies a slice out, over the end of the memory.
     fn crash_spsc_pop_slice() {
-        spsc_consumer_dies(3, 2, |mut consumer| {
+        spsc_consumer_dies(3, 2, 2, |mut consumer| {
             let mut values = [0; 2];
             consumer.pop_slice(&mut values) == 2 && values == [1, 2]
         });
