@@ -5,6 +5,7 @@
 //! the join somebody recovers, and the structure holds what its module promises.
 
 pub mod frame;
+pub mod monitor;
 pub mod ready;
 pub mod spsc;
 pub mod wake;
@@ -20,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 
 /// The models of this folder, a list for each file.
 pub const ALL: &[&[(&str, fn())]] =
-    &[MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS];
+    &[MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS, monitor::MODELS];
 
 /// Who has the ends in the beginning, and who takes them over.
 const WRITER: u32 = 1;
