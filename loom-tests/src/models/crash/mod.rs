@@ -4,6 +4,7 @@
 //! model is explored with the budgets 0, 1, 2, … until nobody dies in any interleaving. After
 //! the join somebody recovers, and the structure holds what its module promises.
 
+pub mod channel;
 pub mod frame;
 pub mod monitor;
 pub mod ready;
@@ -20,8 +21,15 @@ use shm_primitives::sync::{AtomicU32, spin_loop};
 use std::sync::atomic::AtomicBool;
 
 /// The models of this folder, a list for each file.
-pub const ALL: &[&[(&str, fn())]] =
-    &[MODELS, spsc::MODELS, frame::MODELS, wake::MODELS, ready::MODELS, monitor::MODELS];
+pub const ALL: &[&[(&str, fn())]] = &[
+    MODELS,
+    spsc::MODELS,
+    frame::MODELS,
+    wake::MODELS,
+    ready::MODELS,
+    monitor::MODELS,
+    channel::MODELS,
+];
 
 /// Who has the ends in the beginning, and who takes them over.
 const WRITER: u32 = 1;
