@@ -11,17 +11,17 @@ use shm_primitives::monitor::{Group, MonitorWriter, ThreadMonitor};
 use shm_primitives::ring::frame::{self, Packing};
 use shm_primitives::sync::spin_loop;
 
-const LANE: Lane = Lane { group: Group::Normal, worker: 0, lane: 0, epoch: 1 };
+pub(super) const LANE: Lane = Lane { group: Group::Normal, worker: 0, lane: 0, epoch: 1 };
 
-struct Fixture {
+pub(super) struct Fixture {
     memory: Lent<Memory>,
-    monitor: Lent<ThreadMonitor>,
-    channel: WorkerChannel<'static>,
+    pub(super) monitor: Lent<ThreadMonitor>,
+    pub(super) channel: WorkerChannel<'static>,
 }
 
 /// The smallest rings that take a request without payload, two of which fill the one, and the
 /// two replies to a single call. They begin `before` bytes before their positions wrap.
-fn fixture(before: u32) -> Fixture {
+pub(super) fn fixture(before: u32) -> Fixture {
     let ring = |capacity| {
         frame::Options::new(capacity).packing(Packing::Dense).start(before.wrapping_neg())
     };
@@ -37,7 +37,7 @@ fn fixture(before: u32) -> Fixture {
 }
 
 impl Fixture {
-    fn ends(&self) -> (Client<'static>, Worker<'static>) {
+    pub(super) fn ends(&self) -> (Client<'static>, Worker<'static>) {
         let _ = &self.memory;
         (
             self.channel.claim_client(owner(1)).unwrap(),
@@ -45,7 +45,7 @@ impl Fixture {
         )
     }
 
-    fn noted(&self) -> MonitorWriter<'static> {
+    pub(super) fn noted(&self) -> MonitorWriter<'static> {
         // SAFETY: the fixture outlives the threads of its model.
         unsafe { self.monitor.get() }.writer()
     }
@@ -58,7 +58,7 @@ impl Fixture {
     }
 }
 
-fn call(client: &mut Client<'_>, n: u64) {
+pub(super) fn call(client: &mut Client<'_>, n: u64) {
     check_eq!(client.request(n, 1001, b""), Ok(()), "sent");
 }
 

@@ -22,6 +22,6 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         channel::MODELS,
     ];
     #[cfg(crash_points)]
-    let models = models.into_iter().chain([crash::MODELS]);
+    let models = models.into_iter().chain(crash::ALL.iter().copied());
     models.into_iter().flatten()
 }

@@ -9,12 +9,11 @@
 //! A record is seven words, and every interleaving of two changes with a snapshot takes a
 //! minute; the bound is on switches between the threads, not on what a load may return.
 
-use crate::harness::{Lent, check, check_eq, explore, explore_bounded, models, owner};
+use crate::harness::{Lent, check, check_eq, explore, explore_bounded, models};
 use loom::thread;
-use shm_primitives::identity::Dead;
 use shm_primitives::monitor::{Group, Snapshot, ThreadMonitor, Transaction};
 
-fn transaction(n: u16) -> Transaction {
+pub(super) fn transaction(n: u16) -> Transaction {
     let twice = u64::from(n) << 32 | u64::from(n);
     Transaction {
         seq_id: twice,
@@ -27,18 +26,18 @@ fn transaction(n: u16) -> Transaction {
     }
 }
 
-fn processing(n: u16) -> Snapshot {
+pub(super) fn processing(n: u16) -> Snapshot {
     Snapshot::Processing(transaction(n))
 }
 
-fn ended(n: u16) -> Snapshot {
+pub(super) fn ended(n: u16) -> Snapshot {
     Snapshot::Idle { last: Some(transaction(n)) }
 }
 
-const NOTHING: Snapshot = Snapshot::Idle { last: None };
+pub(super) const NOTHING: Snapshot = Snapshot::Idle { last: None };
 
 /// A monitor that outlives the threads of its model.
-fn monitor(changes: u32) -> (Lent<ThreadMonitor>, &'static ThreadMonitor) {
+pub(super) fn monitor(changes: u32) -> (Lent<ThreadMonitor>, &'static ThreadMonitor) {
     let memory = Lent::new(ThreadMonitor::starting_at(changes));
     // SAFETY: every model keeps the first until its threads are joined.
     let monitor = unsafe { memory.get() };
@@ -46,7 +45,7 @@ fn monitor(changes: u32) -> (Lent<ThreadMonitor>, &'static ThreadMonitor) {
 }
 
 /// Takes a snapshot, which is one of `written`; which.
-fn look(monitor: &ThreadMonitor, written: &[Snapshot]) -> usize {
+pub(super) fn look(monitor: &ThreadMonitor, written: &[Snapshot]) -> usize {
     let seen = monitor.snapshot();
     // Each attempt that fails has seen a change, and there are few.
     check!(seen.is_ok(), "busy");
@@ -115,48 +114,6 @@ models! {
             let second = look(monitor, &written);
             check!(second >= first, "went back from {first} to {second}");
             writing.join().unwrap();
-        });
-    }
-
-    /// A worker that dies in the middle of `begin`, over the copy that a reader is in: the
-    /// last whole record is what the reader sees, and the successor.
-    fn monitor_death() {
-        explore_bounded(Some(3), || {
-            let (_memory, monitor) = monitor(0);
-            let mut writer = monitor.writer();
-            writer.begin(&transaction(1)).unwrap();
-            let dying = thread::spawn(move || {
-                writer.end();
-                writer.die_in_begin(&transaction(2), 5);
-            });
-            look(monitor, &[processing(1), ended(1)]);
-            dying.join().unwrap();
-            // SAFETY: its thread has ended, and the join orders it before this.
-            let dead = unsafe { Dead::assume(owner(1)) };
-            let mut writer = monitor.recover_writer(dead);
-            check_eq!(monitor.snapshot(), Ok(ended(1)), "after the death");
-            writer.reset();
-            check_eq!(monitor.snapshot(), Ok(NOTHING), "after the reset");
-        });
-    }
-
-    /// A successor that resets over a copy half written, and begins, while somebody looks.
-    fn monitor_recover() {
-        explore_bounded(Some(3), || {
-            let (_memory, monitor) = monitor(0);
-            let mut writer = monitor.writer();
-            writer.begin(&transaction(1)).unwrap();
-            writer.die_in_begin(&transaction(2), 3);
-            // SAFETY: its handle is gone.
-            let dead = unsafe { Dead::assume(owner(1)) };
-            let mut writer = monitor.recover_writer(dead);
-            let recovering = thread::spawn(move || {
-                writer.reset();
-                writer.begin(&transaction(3)).unwrap();
-            });
-            look(monitor, &[processing(1), NOTHING, processing(3)]);
-            recovering.join().unwrap();
-            check_eq!(monitor.snapshot(), Ok(processing(3)), "after it");
         });
     }
 }

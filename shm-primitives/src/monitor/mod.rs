@@ -348,24 +348,11 @@ impl MonitorWriter<'_> {
 
     #[inline(always)]
     fn change(&mut self, record: Record) {
-        self.fill(&record, WORDS);
         let next = self.selector.wrapping_add(1);
+        fence(OVERWRITE);
+        record.store(self.monitor.copy(next));
         self.monitor.selector.store(next, PUBLISH);
         self.selector = next;
         self.record = record;
-    }
-
-    /// Writes the first `words` words of the copy that is not current.
-    #[inline(always)]
-    fn fill(&self, record: &Record, words: usize) {
-        fence(OVERWRITE);
-        record.store(self.monitor.copy(self.selector.wrapping_add(1)), words);
-    }
-
-    /// Dies in `begin` after `words` of its stores: for models, which have no crash points.
-    #[cfg(all(loom, any(test, feature = "loom")))]
-    #[doc(hidden)]
-    pub fn die_in_begin(self, transaction: &Transaction, words: usize) {
-        self.fill(&Record::processing(transaction).expect("valid"), words);
     }
 }

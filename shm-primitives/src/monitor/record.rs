@@ -174,10 +174,9 @@ impl Record {
         Self(words)
     }
 
-    /// Writes the first `words` words.
     #[inline(always)]
-    pub(super) fn store(&self, copy: &[AtomicU32; WORDS], words: usize) {
-        for (to, word) in copy.iter().zip(self.0).take(words) {
+    pub(super) fn store(&self, copy: &[AtomicU32; WORDS]) {
+        for (to, word) in copy.iter().zip(self.0) {
             to.store(word, Relaxed);
         }
     }
