@@ -34,7 +34,7 @@
 //! - `checksum` (default): CRC32C of frames.
 //! - `critical-section`, `unsafe-assume-single-core`: read-modify-writes on targets without
 //!   compare-and-swap, by portable-atomic. Claiming and recovering ends needs them, and so do
-//!   shared notifiers and the ready bitmap.
+//!   shared notifiers, the ready bitmap and channels.
 //! - `loom`: with `--cfg loom`, and not otherwise, the atomics are loom's.
 #![no_std]
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]

@@ -70,6 +70,7 @@ sites! { SITES
 #[derive(Clone, Copy, Debug)]
 pub struct ReadyBitmap<'a> {
     words: &'a [AtomicU32],
+    lanes: usize,
 }
 
 impl<'a> ReadyBitmap<'a> {
@@ -80,7 +81,7 @@ impl<'a> ReadyBitmap<'a> {
 
     /// The bitmap in these words, whatever they hold.
     pub const fn new(words: &'a [AtomicU32]) -> Self {
-        Self { words }
+        Self { words, lanes: words.len() * 32 }
     }
 
     /// The bitmap for `lanes` lanes at the start of `region`.
@@ -93,15 +94,18 @@ impl<'a> ReadyBitmap<'a> {
         region: &crate::region::Region<'a>,
         lanes: usize,
     ) -> Result<Self, crate::part::AttachError> {
-        Ok(Self::new(AtomicU32::slice_at(region, Self::words_for(lanes))?))
+        Ok(Self { words: AtomicU32::slice_at(region, Self::words_for(lanes))?, lanes })
     }
 
     /// Lanes there are bits for.
     pub const fn lanes(&self) -> usize {
-        self.words.len() * 32
+        self.lanes
     }
 
     fn word(&self, lane: usize) -> Option<(&'a AtomicU32, u32)> {
+        if lane >= self.lanes {
+            return None;
+        }
         Some((self.words.get(lane / 32)?, 1 << (lane % 32)))
     }
 
@@ -113,14 +117,17 @@ impl<'a> ReadyBitmap<'a> {
 
     /// The lanes whose bits are set, in order; each word is read once, when its turn comes.
     pub fn marked(&self) -> impl Iterator<Item = usize> + use<'a> {
-        self.words.iter().enumerate().flat_map(|(index, word)| {
+        let lanes = self.lanes;
+        let marked = self.words.iter().enumerate().flat_map(|(index, word)| {
             let mut bits = word.load(Relaxed);
             core::iter::from_fn(move || {
                 let bit = bits.trailing_zeros();
                 bits &= bits.wrapping_sub(1);
                 (bit < 32).then_some(index * 32 + bit as usize)
             })
-        })
+        });
+        // Bits beyond the last lane are a hostile peer's.
+        marked.filter(move |&lane| lane < lanes)
     }
 }
 

@@ -235,7 +235,8 @@ fn layout() {
         let short = memory.part(0, second + 256 + 511);
         // SAFETY: as above.
         let error = unsafe { WorkerChannel::attach(short, options.limits, None) }.err();
-        assert_eq!(error, Some(AttachError::TooSmall { found: 767, wanted: 768 }));
+        let (found, wanted) = (second + 256 + 511, second + 256 + 512);
+        assert_eq!(error, Some(AttachError::TooSmall { found, wanted }));
         // A capacity that leads elsewhere.
         memory.set(20, requests * 2);
         assert!(attach(None).is_err());
@@ -557,12 +558,19 @@ fn a_long_call_is_judged_by_its_last_reply() {
 
 #[test]
 fn only_what_the_monitor_names_is_poison() {
-    let other = [Lane { lane: 8, ..LANE }, Lane { epoch: 4, ..LANE }, Lane { epoch: 2, ..LANE }];
-    for lane in other {
+    let (memory, monitor) = dies_in_hand(0, false);
+    let mut noted = monitor.recover_writer(dead(WORKER));
+    let lane = Lane { lane: 8, ..LANE };
+    let found = attached(&memory).recover_worker(dead(WORKER), owner(9), lane, &mut noted);
+    assert!(matches!(found.unwrap(), Recovered::Nothing(_)), "another lane");
+    // The lane and the request, but another epoch: somebody is wrong, and it is not run again.
+    for epoch in [LANE.epoch - 1, LANE.epoch + 1] {
         let (memory, monitor) = dies_in_hand(0, false);
         let mut noted = monitor.recover_writer(dead(WORKER));
+        let lane = Lane { epoch, ..LANE };
         let found = attached(&memory).recover_worker(dead(WORKER), owner(9), lane, &mut noted);
-        assert!(matches!(found.unwrap(), Recovered::Nothing(_)), "{lane:?}");
+        let Recovered::Poison(poison) = found.unwrap() else { panic!("begun again") };
+        assert!(poison.doubt().is_some());
     }
     // Another worker's number says nothing: the lane may have been taken over.
     let (memory, monitor) = dies_in_hand(0, false);

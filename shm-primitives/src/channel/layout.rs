@@ -62,7 +62,7 @@ pub struct Options {
 
 impl Options {
     /// A channel of two rings whose replies have at most a sixteenth of the response ring each,
-    /// which is room for six or seven calls at a time.
+    /// which is room for up to seven calls at a time; see [`max_calls`](Self::max_calls).
     pub const fn new(requests: frame::Options, responses: frame::Options) -> Self {
         let sixteenth = (responses.capacity / 16).saturating_sub(8 + REPLY_HEADER as u32);
         Self { requests, responses, limits: Limits { reply: sixteenth, progress: sixteenth } }
@@ -193,7 +193,14 @@ impl<'a> WorkerChannel<'a> {
         let at = requests.size().checked_next_multiple_of(LINE).unwrap_or(usize::MAX);
         let second = rest(&region, at)?;
         // SAFETY: passed on.
-        let responses = unsafe { FrameRingRef::attach(second, capacities.map(|both| both[1]))? };
+        let responses = unsafe { FrameRingRef::attach(second, capacities.map(|both| both[1])) };
+        // Of the whole region, which is what the caller knows.
+        let responses = responses.map_err(|error| match error {
+            AttachError::TooSmall { found, wanted } => {
+                AttachError::TooSmall { found: at + found, wanted: at.saturating_add(wanted) }
+            }
+            other => other,
+        })?;
         check_limits(limits, responses.capacity() as u32, responses.packing())?;
         Ok(Self { requests, responses, limits })
     }

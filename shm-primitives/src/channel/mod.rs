@@ -80,13 +80,14 @@
 //!
 //! # What is poison
 //!
-//! A request is poison if it is the lane's head, the monitor says *processing* with this lane,
-//! lane epoch and sequence id, and no final reply of that id stands at or after the reply
+//! A request is poison if it is the lane's head, the monitor says *processing* with this sequence
+//! id, this lane and this epoch, and no final reply of that id stands at or after the reply
 //! position noted. The replies there are whole though the client may have read them: only the
 //! writer's end overwrites them, and whoever recovers has that. There is at most one: each
 //! reply is preceded by a note of its own position. A position that is impossible leaves it
 //! open whether the call was answered; it counts as [poison](Poison::doubt), because running
-//! twice is worse.
+//! twice is worse. So does another epoch with the head's own sequence id, which no two requests
+//! have in common.
 //!
 //! # Why a worker never waits for a client
 //!
@@ -126,7 +127,7 @@
 //! most. A peer that writes into a payload while it is looked at breaks the contract of
 //! [`attach`](WorkerChannel::attach); handles that only copy do not exist for channels yet.
 //!
-//! The order *peek, monitor, run, reply, advance* is the seed's, made sound by the reply
+//! The order *peek, monitor, run, reply, advance* is that of message brokers, made sound by the reply
 //! position; the account of replies is this crate's.
 //!
 //! # Example
@@ -171,6 +172,7 @@ mod client;
 mod layout;
 mod recover;
 mod reply;
+mod wait;
 mod worker;
 
 pub use client::{Client, RequestError, RequestGrant, Response};

@@ -52,7 +52,7 @@ impl<'a> WorkerChannel<'a> {
         let Snapshot::Processing(noted) = monitor.snapshot() else {
             return Ok(Recovered::Nothing(worker));
         };
-        if (noted.lane, noted.lane_epoch) != (lane.lane, lane.epoch) {
+        if noted.lane != lane.lane {
             return Ok(Recovered::Nothing(worker));
         }
         let header = match worker.peek() {
@@ -67,6 +67,16 @@ impl<'a> WorkerChannel<'a> {
                 return Err(ClaimError::Corrupt(worker.corruption().unwrap_or(unknown)));
             }
         };
+        if noted.lane_epoch != lane.epoch {
+            // No two requests have one sequence id: the epoch given here is not the one that the
+            // dead one served the lane under.
+            let doubt = Corrupt {
+                what: "lane epoch noted with this request",
+                found: noted.lane_epoch,
+                limit: lane.epoch,
+            };
+            return Ok(Recovered::Poison(Poison::new(worker, header, Some(doubt))));
+        }
         let mut answered = false;
         let walked = worker.responses.published_since(noted.reply_position, |frame| {
             answered |= ReplyHeader::parse(frame)
@@ -76,8 +86,7 @@ impl<'a> WorkerChannel<'a> {
             worker.requests.skip(1);
             return Ok(Recovered::Answered(header, worker));
         }
-        let worker = ManuallyDrop::new(worker);
-        Ok(Recovered::Poison(Poison { worker, header, doubt: walked.err(), monitor: PhantomData }))
+        Ok(Recovered::Poison(Poison::new(worker, header, walked.err())))
     }
 }
 
@@ -100,6 +109,10 @@ pub struct Poison<'a, 'm> {
 }
 
 impl<'a> Poison<'a, '_> {
+    fn new(worker: Worker<'a>, header: MsgHeader, doubt: Option<Corrupt>) -> Self {
+        Self { worker: ManuallyDrop::new(worker), header, doubt, monitor: PhantomData }
+    }
+
     /// The header of the request.
     pub fn header(&self) -> MsgHeader {
         self.header
@@ -116,8 +129,8 @@ impl<'a> Poison<'a, '_> {
         Ok(Letter(frame))
     }
 
-    /// What is impossible about the reply position that the monitor noted, or about the replies
-    /// from there: whether the call was answered is then unknown, and because what was begun is
+    /// What is impossible about what the monitor noted: another epoch with this request's
+    /// sequence id, a reply position that cannot be, or replies from there that are none. Whether the call was answered is then unknown, and because what was begun is
     /// never run twice it counts as poison. The caller may have a final reply of it.
     pub fn doubt(&self) -> Option<Corrupt> {
         self.doubt

@@ -170,7 +170,10 @@ impl fmt::Display for AttachError {
                 )
             }
             Self::BadCapacity { found, maximum } => {
-                write!(f, "capacity {found} is not a power of two up to {maximum}")
+                write!(
+                    f,
+                    "capacity {found} is no power of two up to {maximum}, or too small for this structure"
+                )
             }
             Self::UnexpectedCapacity { found, wanted } => {
                 write!(f, "capacity {found} instead of {wanted}")
@@ -184,7 +187,7 @@ impl fmt::Display for AttachError {
             Self::UnsupportedOption { found } => {
                 write!(
                     f,
-                    "options {found:#010x} ask for something this build does not have; is the feature `checksum` on?"
+                    "{found:#x} is no alignment, start or set of options that there is; a checksum needs the feature `checksum`"
                 )
             }
             Self::Corrupt(corrupt) => corrupt.fmt(f),

@@ -42,7 +42,7 @@ crate::sync::with_read_modify_write! {
     pub(crate) use header::{claim_owner, recover_owner};
 }
 
-/// How far the memory's other writers are believed (law 9 of the design).
+/// How far the memory's other writers are believed.
 pub trait Trust: sealed::Sealed + 'static {
     /// Whether values may be referred to in place.
     const IN_PLACE: bool;

@@ -40,6 +40,9 @@
 //! Relaxed store only what goes through this fence is ordered, and a waiter that happens to look
 //! before it sees the word without what it stands for.
 //!
+//! A futex as a [`Park`] is some thirty lines: `examples/downstream/src/park.rs` in the repository.
+//! A link with messages both ways whose ends also wait for room has four words: one for each wait.
+//!
 //! A notifier that is the word's only one changes `sequence` by a load and a store
 //! ([`WakeWord::notifier`], on any core); several need a read-modify-write
 //! ([`WakeWord::shared_notifier`]): a store of what one of them computed before could take back

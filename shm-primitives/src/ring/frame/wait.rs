@@ -1,6 +1,6 @@
 //! Waiting at either end.
 
-use super::{Frame, ReadError, Reader, WriteError, Writer};
+use super::{Frame, Grant, ReadError, Reader, WriteError, Writer};
 use crate::part::{Trust, Trusted};
 use crate::wake::{Deadline, Park, Waiter};
 
@@ -26,6 +26,25 @@ impl<'a> Reader<'a, Trusted> {
     ) -> Result<Frame<'_, 'a>, ReadError> {
         self.wait(waiter, park, deadline);
         self.read()
+    }
+}
+
+impl<'a> Writer<'a, Trusted> {
+    /// Lends room for a payload of up to `length` bytes, waiting for it; see
+    /// [`wait`](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// There was still no room at the deadline, or there never will be.
+    pub fn grant_wait(
+        &mut self,
+        length: usize,
+        waiter: &mut Waiter<'_>,
+        park: &impl Park,
+        deadline: Deadline,
+    ) -> Result<Grant<'_, 'a>, WriteError> {
+        self.wait(length, waiter, park, deadline);
+        self.grant(length)
     }
 }
 

@@ -72,7 +72,9 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
     }
 
     /// Whether there is nothing to pop. Once it says no, there stays something until
-    /// the next pop; a yes may be out of date at once.
+    /// the next pop; a yes may be out of date at once. A corrupt ring has nothing to pop: a
+    /// condition to wait for asks for [`corruption`](Self::corruption) too, as
+    /// [`wait`](Self::wait) does.
     pub fn is_empty(&mut self) -> bool {
         !self.has_some()
     }
