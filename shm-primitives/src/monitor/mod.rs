@@ -308,12 +308,17 @@ pub struct MonitorWriter<'a> {
     record: Record,
 }
 
-impl MonitorWriter<'_> {
-    /// Reads again what stands in memory: for one made before its predecessor was dead.
-    pub(crate) fn refresh(&mut self) {
-        *self = self.monitor.writer();
+crate::sync::with_read_modify_write! {
+    // What a channel needs, which exists where ends are claimed.
+    impl MonitorWriter<'_> {
+        /// Reads again what stands in memory: for one made before its predecessor was dead.
+        pub(crate) fn refresh(&mut self) {
+            *self = self.monitor.writer();
+        }
     }
+}
 
+impl MonitorWriter<'_> {
     /// The record as this handle left it, or found it when it was made.
     pub fn snapshot(&self) -> Snapshot {
         self.record.decode()
