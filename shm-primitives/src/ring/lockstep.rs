@@ -30,7 +30,7 @@ pub(super) const fn enough(capacity: u32, size: usize) -> u32 {
 /// An end's history of looks at what the other end has done.
 ///
 /// When both ends are equally quick, each look finds a message or two, and costs both of them
-/// the transfer of a cache line: the ring runs ten times slower than it can. An end that has
+/// the transfer of a cache line: the ring runs several times slower than it can. An end that has
 /// been in this state for a while holds back a moment when it finds so few: what gathers
 /// meanwhile comes with fewer transfers. An end that had to wait for what it found is not in
 /// lockstep, and is never held back.
