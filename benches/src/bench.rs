@@ -5,8 +5,12 @@ use crate::nightly::Nightly;
 use crate::pace::Work;
 use crate::pin::Cpus;
 use crate::report::Row;
+use crate::round_trip::{Run, floor};
 use std::cell::{LazyCell, OnceCell};
 use std::time::Duration;
+
+/// Trips of a look at the floor: a fraction of a millisecond.
+const FLOOR_TRIPS: u64 = 1000;
 
 /// The settings of a comparison, and where its rows go.
 pub struct Bench {
@@ -14,19 +18,22 @@ pub struct Bench {
     pub cpus: Cpus,
     plan: Plan,
     json: bool,
+    only: Option<String>,
     group: &'static str,
     work: LazyCell<Work>,
     nightly: OnceCell<Result<Nightly, String>>,
 }
 
 impl Bench {
-    /// A comparison that prints JSON, or a table.
+    /// A comparison that prints JSON, or a table; of the rows whose `case / peer` contains
+    /// `only`, if it is given.
     #[must_use]
-    pub fn new(cpus: Cpus, plan: Plan, json: bool) -> Self {
+    pub fn new(cpus: Cpus, plan: Plan, json: bool, only: Option<String>) -> Self {
         Self {
             cpus,
             plan,
             json,
+            only,
             group: "",
             work: LazyCell::new(|| Work::of(Duration::from_nanos(40))),
             nightly: OnceCell::new(),
@@ -66,14 +73,17 @@ impl Bench {
         ours: Side,
         theirs: Result<Side, String>,
     ) -> Result<(), String> {
-        eprintln!("{} / {case} / {peer}", self.group);
-        self.print(&match theirs {
+        if !self.begin_row(case, peer) {
+            return Ok(());
+        }
+        match theirs {
             Ok(theirs) => {
-                let summaries = self.plan.compare(ours, theirs)?;
-                Row::versus(self.group, case, peer, summaries)
+                for state in self.plan.compare(ours, theirs, || self.floor())? {
+                    self.print(&Row::versus(self.group, case, peer, state));
+                }
             }
-            Err(reason) => Row::skipped(self.group, case, peer, reason),
-        });
+            Err(reason) => self.print(&Row::skipped(self.group, case, peer, reason)),
+        }
         Ok(())
     }
 
@@ -83,10 +93,29 @@ impl Bench {
     ///
     /// When a run fails.
     pub fn bound(&self, case: &str, ours: Side, limit: Side) -> Result<(), String> {
-        eprintln!("{} / {case} / limit", self.group);
-        let summaries = self.plan.compare(ours, limit)?;
-        self.print(&Row::bound(self.group, case, summaries));
+        if !self.begin_row(case, "limit") {
+            return Ok(());
+        }
+        for state in self.plan.compare(ours, limit, || self.floor())? {
+            self.print(&Row::bound(self.group, case, state));
+        }
         Ok(())
+    }
+
+    /// Whether the row is asked for; if so says that it is begun.
+    fn begin_row(&self, case: &str, other: &str) -> bool {
+        let row = format!("{case} / {other}");
+        let wanted = self.only.as_ref().is_none_or(|only| row.contains(only));
+        if wanted {
+            eprintln!("{} / {row}", self.group);
+        }
+        wanted
+    }
+
+    /// What it takes just now to bounce a word between the two CPUs.
+    fn floor(&self) -> Result<f64, String> {
+        let run = Run { cpus: self.cpus, count: FLOOR_TRIPS };
+        Ok(floor(run)?.as_secs_f64() * 1e9 / FLOOR_TRIPS as f64)
     }
 
     fn print(&self, row: &Row) {

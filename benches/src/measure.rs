@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+/// Pairs of runs that a state of the machine is reported with, at the least.
+const ENOUGH: usize = 7;
+
+/// How much longer the floor takes, from one pair to the next slower one, where another state of
+/// the machine begins.
+const GAP: f64 = 1.5;
+
 /// A way to carry messages, as a run of so many.
 pub struct Side<'a> {
     run: Box<dyn FnMut(u64) -> Result<Duration, String> + 'a>,
@@ -44,20 +51,74 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Runs the two by turns, so that what the machine does meanwhile befalls both.
+    /// Runs the two by turns, so that what the machine does meanwhile befalls both, and `floor`
+    /// between the pairs: what it takes to bounce a word between the two CPUs, in nanoseconds.
+    ///
+    /// A host may move its guests' CPUs about, from two cores to the two threads of one and
+    /// back, and everything depends on that. So pairs are told apart by the floor, and each
+    /// state that it had for long enough has a result of its own. A pair in whose course it
+    /// changed belongs to none.
     ///
     /// # Errors
     ///
     /// When a run of either fails.
-    pub fn compare(self, mut a: Side, mut b: Side) -> Result<[Summary; 2], String> {
+    pub fn compare(
+        self,
+        mut a: Side,
+        mut b: Side,
+        mut floor: impl FnMut() -> Result<f64, String>,
+    ) -> Result<Vec<State>, String> {
         a.size(self.target)?;
         b.size(self.target)?;
-        let mut samples = [const { Vec::new() }; 2];
+        let mut pairs = Vec::new();
+        let mut before = floor()?;
         for _ in 0..self.runs {
-            samples[0].push(a.sample()?);
-            samples[1].push(b.sample()?);
+            let sides = [a.sample()?, b.sample()?];
+            let after = floor()?;
+            if before.max(after) < before.min(after) * GAP {
+                pairs.push(Pair { floor: f64::midpoint(before, after), sides });
+            }
+            before = after;
         }
-        Ok(samples.map(Summary::of))
+        Ok(states(pairs))
+    }
+}
+
+/// A run of each side, and the floor about them.
+struct Pair {
+    floor: f64,
+    sides: [f64; 2],
+}
+
+/// One state of the machine, as far as the floor tells.
+#[derive(Clone, Copy)]
+pub struct State {
+    /// Pairs of runs in it.
+    pub pairs: usize,
+    /// What it took to bounce a word between the two CPUs.
+    pub floor: Summary,
+    /// Both sides' runs.
+    pub sides: [Summary; 2],
+}
+
+/// The states in which there are enough pairs; the most frequent one if there is none.
+fn states(mut pairs: Vec<Pair>) -> Vec<State> {
+    pairs.sort_by(|a, b| a.floor.total_cmp(&b.floor));
+    let together = |a: &Pair, b: &Pair| b.floor < a.floor * GAP;
+    let mut all: Vec<_> = pairs.chunk_by(together).map(State::of).collect();
+    let most = all.iter().map(|state| state.pairs).max().unwrap_or_default();
+    all.retain(|state| state.pairs >= ENOUGH.min(most));
+    all
+}
+
+impl State {
+    fn of(pairs: &[Pair]) -> Self {
+        let summary = |value: fn(&Pair) -> f64| Summary::of(pairs.iter().map(value).collect());
+        Self {
+            pairs: pairs.len(),
+            floor: summary(|pair| pair.floor),
+            sides: [summary(|pair| pair.sides[0]), summary(|pair| pair.sides[1])],
+        }
     }
 }
 
@@ -66,21 +127,58 @@ impl Plan {
 pub struct Summary {
     /// The middle run.
     pub median: f64,
-    /// The quickest run.
-    pub min: f64,
-    /// The slowest run.
-    pub max: f64,
+    /// The run that a quarter of the runs were quicker than.
+    pub lower: f64,
+    /// The run that a quarter of the runs were slower than.
+    pub upper: f64,
 }
 
 impl Summary {
     fn of(mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
-        let half = samples.len() / 2;
-        let median = if samples.len().is_multiple_of(2) {
-            f64::midpoint(samples[half - 1], samples[half])
-        } else {
-            samples[half]
+        let at = |quarters: usize| {
+            let place = (samples.len() - 1) * quarters;
+            let (index, rest) = (place / 4, (place % 4) as f64 / 4.0);
+            let next = samples[(index + 1).min(samples.len() - 1)];
+            samples[index] * (1.0 - rest) + next * rest
         };
-        Self { median, min: samples[0], max: samples[samples.len() - 1] }
+        Self { median: at(2), lower: at(1), upper: at(3) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(floors: &[f64]) -> Vec<Pair> {
+        floors.iter().map(|&floor| Pair { floor, sides: [floor, 2.0 * floor] }).collect()
+    }
+
+    #[test]
+    fn states_are_told_apart_by_the_floor() {
+        let mut floors = Vec::new();
+        for i in 0..8 {
+            floors.extend([500.0 + f64::from(i), 100.0 + f64::from(i)]);
+        }
+        floors.push(2000.0);
+        let found = states(pairs(&floors));
+        let told: Vec<_> = found.iter().map(|s| (s.pairs, s.floor.median)).collect();
+        assert_eq!(told, [(8, 103.5), (8, 503.5)]);
+        assert_eq!(found[1].sides[1].median, 1007.0);
+    }
+
+    #[test]
+    fn a_short_comparison_reports_what_it_has() {
+        let found = states(pairs(&[100.0, 101.0, 500.0]));
+        assert_eq!(found.iter().map(|s| s.pairs).collect::<Vec<_>>(), [2]);
+        assert!(states(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn quarters_of_the_runs() {
+        let summary = Summary::of(vec![5.0, 1.0, 4.0, 2.0, 3.0]);
+        assert_eq!([summary.lower, summary.median, summary.upper], [2.0, 3.0, 4.0]);
+        let one = Summary::of(vec![7.0]);
+        assert_eq!([one.lower, one.median, one.upper], [7.0; 3]);
     }
 }

@@ -1,9 +1,9 @@
 //! Rows of the comparison, for people and for programs.
 
-use crate::measure::Summary;
+use crate::measure::{State, Summary};
 use serde::Serialize;
 
-/// One comparison. What does not apply is left out of the JSON.
+/// One comparison in one state of the machine. What does not apply is left out of the JSON.
 #[derive(Serialize)]
 pub struct Row {
     group: &'static str,
@@ -22,12 +22,16 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     to_limit: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     spread: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
 }
 
-/// The quickest and the slowest run of each side.
+/// The quarter points of the runs of each side.
 #[derive(Serialize)]
 struct Spread {
     ours: [f64; 2],
@@ -35,6 +39,7 @@ struct Spread {
     theirs: Option<[f64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<[f64; 2]>,
+    floor: [f64; 2],
 }
 
 impl Row {
@@ -49,6 +54,8 @@ impl Row {
             ratio: None,
             limit: None,
             to_limit: None,
+            runs: None,
+            floor: None,
             spread: None,
             skipped: None,
         }
@@ -56,29 +63,40 @@ impl Row {
 
     /// Ours beside a peer; a ratio above one is in our favour.
     #[must_use]
-    pub fn versus(
-        group: &'static str,
-        case: &str,
-        peer: &'static str,
-        [ours, theirs]: [Summary; 2],
-    ) -> Self {
+    pub fn versus(group: &'static str, case: &str, peer: &'static str, state: State) -> Self {
+        let [ours, theirs] = state.sides;
         Self {
+            runs: Some(state.pairs),
+            floor: Some(round(state.floor.median)),
             ours: Some(round(ours.median)),
             theirs: Some(round(theirs.median)),
             ratio: Some(round(theirs.median / ours.median)),
-            spread: Some(Spread { ours: range(ours), theirs: Some(range(theirs)), limit: None }),
+            spread: Some(Spread {
+                ours: range(ours),
+                theirs: Some(range(theirs)),
+                limit: None,
+                floor: range(state.floor),
+            }),
             ..Self::new(group, case, Some(peer))
         }
     }
 
     /// Ours beside what nothing can do better than; as many times that.
     #[must_use]
-    pub fn bound(group: &'static str, case: &str, [ours, limit]: [Summary; 2]) -> Self {
+    pub fn bound(group: &'static str, case: &str, state: State) -> Self {
+        let [ours, limit] = state.sides;
         Self {
+            runs: Some(state.pairs),
+            floor: Some(round(state.floor.median)),
             ours: Some(round(ours.median)),
             limit: Some(round(limit.median)),
             to_limit: Some(round(ours.median / limit.median)),
-            spread: Some(Spread { ours: range(ours), theirs: None, limit: Some(range(limit)) }),
+            spread: Some(Spread {
+                ours: range(ours),
+                theirs: None,
+                limit: Some(range(limit)),
+                floor: range(state.floor),
+            }),
             ..Self::new(group, case, None)
         }
     }
@@ -100,7 +118,7 @@ impl Row {
         let Self { group, case, .. } = self;
         if let Some(reason) = &self.skipped {
             let peer = self.peer.unwrap_or_default();
-            println!("{group:<7}{case:<23}{:>33}  {peer:<16}skipped: {reason}", "");
+            println!("{group:<7}{case:<23}{:>39}  {peer:<16}skipped: {reason}", "");
             return;
         }
         let spread = self.spread.as_ref();
@@ -112,29 +130,32 @@ impl Row {
             (_, Some(times)) => format!("{times:>7.2} of the limit"),
             _ => String::new(),
         };
-        println!("{group:<7}{case:<23}{ours:>33}  {other:<16}{theirs:>33}{verdict}");
+        let floor = self.floor.unwrap_or_default();
+        println!("{group:<7}{case:<23}{floor:>6.0}{ours:>33}  {other:<16}{theirs:>33}{verdict}");
     }
 }
 
 /// Prints the heading of the table.
 pub fn print_heading() {
-    println!("Nanoseconds a message: the median, and in brackets the quickest and slowest run.");
-    println!("The ratio is the peer's time to ours: above one, ours is quicker.\n");
+    println!("Nanoseconds a message: the median, and in brackets the quarter points of the runs.");
+    println!("The ratio is the peer's time to ours: above one, ours is quicker.");
+    println!("The floor is a word bounced between the two CPUs, there and back: a case has a row");
+    println!("for each state that it was in, for a host may move them about.\n");
     println!(
-        "{:<7}{:<23}{:>33}  {:<16}{:>33}{:>9}",
-        "group", "case", "ours", "peer", "theirs", "ratio"
+        "{:<7}{:<23}{:>6}{:>33}  {:<16}{:>33}{:>9}",
+        "group", "case", "floor", "ours", "peer", "theirs", "ratio"
     );
 }
 
 fn cell(median: Option<f64>, spread: Option<[f64; 2]>) -> String {
-    let (Some(median), Some([min, max])) = (median, spread) else {
+    let (Some(median), Some([lower, upper])) = (median, spread) else {
         return String::new();
     };
-    format!("{median:.2} ({min:.2}–{max:.2})")
+    format!("{median:.2} ({lower:.2}–{upper:.2})")
 }
 
 fn range(summary: Summary) -> [f64; 2] {
-    [summary.min, summary.max].map(round)
+    [summary.lower, summary.upper].map(round)
 }
 
 /// To a thousandth, far below what the runs agree on.
