@@ -77,6 +77,8 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     let mut client: Option<Client<'_>> = channel.claim_client(owner(1)).ok();
     let mut worker: Option<Worker<'_>> = channel.claim_worker(owner(2), LANE).ok();
     let (mut next, mut touched) = (1, false);
+    // The worker's and the client's last owner; another one succeeds it.
+    let (mut working, mut calling) = (2, 1);
     let reply = vec![0x5a; limits.reply as usize];
     let report = vec![0x5a; limits.progress as usize];
     for _ in 0..MOST_OPS {
@@ -169,10 +171,15 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             }
             Attack::RecoverWorker => {
                 std::mem::forget(worker.take());
-                noted = monitor.recover_writer(dead(2));
-                worker = match channel.recover_worker(dead(2), owner(2), LANE, &mut noted) {
+                let last = working;
+                working ^= 6;
+                noted = monitor.recover_writer(dead(last));
+                worker = match channel.recover_worker(dead(last), owner(working), LANE, &mut noted)
+                {
                     Ok(Recovered::Nothing(worker) | Recovered::Answered(_, worker)) => Some(worker),
                     Ok(Recovered::Poison(mut poison)) => {
+                        let told = poison.fail(&reply);
+                        assert!(told.is_ok() || touched, "{told:?}");
                         assert!(poison.doubt().is_none() || touched);
                         let there = poison.request().map(|letter| letter.len());
                         assert!(there.is_ok());
@@ -187,17 +194,19 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             }
             Attack::RecoverClient => {
                 std::mem::forget(client.take());
-                client = channel.recover_client(dead(1), owner(1)).ok();
+                let last = calling;
+                calling ^= 9;
+                client = channel.recover_client(dead(last), owner(calling)).ok();
                 assert!(client.is_some() || touched);
             }
             Attack::Reopen => {
                 drop((client.take(), worker.take()));
                 // SAFETY: one thread alone, which holds no reference into the memory while it
                 // overwrites words.
-                let attached = unsafe { WorkerChannel::attach(memory.region(), limits, None) };
+                let attached = unsafe { WorkerChannel::attach(memory.region(), None) };
                 channel = attached.unwrap_or(channel);
-                client = channel.claim_client(owner(1)).ok();
-                worker = channel.claim_worker(owner(2), LANE).ok();
+                client = channel.claim_client(owner(calling)).ok();
+                worker = channel.claim_worker(owner(working), LANE).ok();
             }
         }
     }

@@ -51,6 +51,8 @@ fn run_model(u: &mut Unstructured<'_>) -> Result<()> {
     let ring = created(&memory, options);
     let mut writer = ring.claim_writer(owner(1)).unwrap();
     let mut reader = ring.claim_reader(owner(2)).unwrap();
+    // The last owner of each end; another one succeeds it.
+    let (mut writing, mut reading) = (1, 2);
     let mut queue: VecDeque<Vec<u8>> = VecDeque::new();
     let maximum = options.max_payload();
     let accept = |queue: &mut VecDeque<Vec<u8>>, result, length: usize, sent: Vec<u8>| match result
@@ -112,11 +114,15 @@ fn run_model(u: &mut Unstructured<'_>) -> Result<()> {
             }
             Op::ReopenWriter => {
                 std::mem::forget(writer);
-                writer = ring.recover_writer(dead(1), owner(1)).unwrap();
+                let last = writing;
+                writing ^= 9;
+                writer = ring.recover_writer(dead(last), owner(writing)).unwrap();
             }
             Op::ReopenReader => {
                 std::mem::forget(reader);
-                reader = ring.recover_reader(dead(2), owner(2)).unwrap();
+                let last = reading;
+                reading ^= 9;
+                reader = ring.recover_reader(dead(last), owner(reading)).unwrap();
             }
         }
         assert_eq!((writer.corruption(), reader.corruption()), (None, None));

@@ -256,12 +256,13 @@ impl<T: Item> Game<'_, T> {
         let Ok(Some(last)) = ring.owner(end) else { return };
         // SAFETY: an id without a process, or ours without a handle (checked below).
         let dead = unsafe { Dead::assume(last) };
+        let heir = if last == us() { owner(8) } else { us() };
         match end {
             End::Writing if self.producer.is_none() => {
-                self.producer = ring.recover_producer(dead, us()).ok();
+                self.producer = ring.recover_producer(dead, heir).ok();
             }
             End::Reading if self.consumer.is_none() => {
-                self.consumer = ring.recover_consumer(dead, us()).ok();
+                self.consumer = ring.recover_consumer(dead, heir).ok();
             }
             _ => {}
         }

@@ -152,7 +152,7 @@ fn an_unfinished_request_stays() {
     assert_eq!(worker.peek().unwrap().begin(&mut noted, 0).unwrap().finish(), Err(Unanswered));
     assert!(monitor.snapshot().unwrap().is_processing());
     drop(worker);
-    let recovered = channel.recover_worker(dead(WORKER), owner(WORKER), LANE, &mut noted);
+    let recovered = channel.recover_worker(dead(WORKER), owner(9), LANE, &mut noted);
     let Ok(Recovered::Poison(poison)) = recovered else { panic!("{recovered:?}") };
     drop(poison.skip());
     noted.reset();
@@ -207,7 +207,7 @@ fn layout() {
         let memory = memory(options);
         let attach = |capacities| {
             // SAFETY: nobody else writes to this memory.
-            unsafe { WorkerChannel::attach(memory.region(), options.limits, capacities) }
+            unsafe { WorkerChannel::attach(memory.region(), capacities) }
         };
         assert!(matches!(attach(None).err(), Some(AttachError::WrongMagic { .. })));
         let channel = created(&memory, options);
@@ -234,7 +234,7 @@ fn layout() {
         assert_eq!(attach(Some([64, 512])).err(), Some(wrong));
         let short = memory.part(0, second + 256 + 511);
         // SAFETY: as above.
-        let error = unsafe { WorkerChannel::attach(short, options.limits, None) }.err();
+        let error = unsafe { WorkerChannel::attach(short, None) }.err();
         let (found, wanted) = (second + 256 + 511, second + 256 + 512);
         assert_eq!(error, Some(AttachError::TooSmall { found, wanted }));
         // A capacity that leads elsewhere.
@@ -269,8 +269,19 @@ fn limits_are_checked() {
     assert_eq!(memory.bytes(), before, "untouched");
     created(&memory, options.limits(fits));
     // SAFETY: as above.
-    let error = unsafe { WorkerChannel::attach(memory.region(), options.limits, None) }.err();
-    assert_eq!(error, Some(AttachError::NoRoomForReplies { found: 512, wanted: 528 }));
+    let attached = unsafe { WorkerChannel::attach(memory.region(), None) }.unwrap();
+    assert_eq!(attached.limits(), fits);
+    // They stand in the response ring's header, and are checked where they are read.
+    let responses = options.requests.required_size().unwrap().next_multiple_of(64);
+    assert_eq!([memory.get(responses + 48), memory.get(responses + 52)], [140, 140]);
+    memory.set(responses + 48, 156);
+    // SAFETY: as above.
+    let error = unsafe { WorkerChannel::attach(memory.region(), None) }.err();
+    assert_eq!(error, Some(AttachError::NoRoomForReplies { found: 512, wanted: 536 }));
+    memory.set(responses + 48, u32::MAX);
+    // SAFETY: as above.
+    let error = unsafe { WorkerChannel::attach(memory.region(), None) }.err();
+    assert!(matches!(error, Some(AttachError::NoRoomForReplies { found: 512, .. })));
     let huge = Limits { reply: u32::MAX, progress: u32::MAX };
     assert_eq!(Options::new(ring, ring).limits(huge).max_calls(), 0);
     assert_eq!(Options::new(ring, frame::Options::new(1 << 16)).max_calls(), 7);
@@ -350,7 +361,7 @@ fn run(options: Options, ops: &[Op]) {
     let room = options.max_calls() as usize;
     // Sequence ids of requests not left behind, and of final replies not released.
     let (mut queued, mut answered) = (VecDeque::new(), VecDeque::new());
-    let (mut next, mut newcomer) = (1, 100);
+    let (mut next, mut newcomer, mut serving) = (1, 100, WORKER);
     let report = vec![7; options.limits.progress as usize];
     for op in ops {
         match *op {
@@ -402,18 +413,25 @@ fn run(options: Options, ops: &[Op]) {
                 if let Op::WorkerDies { .. } = op {
                     std::mem::forget(work);
                     std::mem::forget(worker);
-                    noted = monitor.recover_writer(dead(WORKER));
+                    let (was, heir) = (serving, newcomer);
+                    (serving, newcomer) = (heir, heir + 1);
+                    noted = monitor.recover_writer(dead(was));
                     worker = match channel
-                        .recover_worker(dead(WORKER), owner(WORKER), LANE, &mut noted)
+                        .recover_worker(dead(was), owner(heir), LANE, &mut noted)
                         .unwrap()
                     {
                         Recovered::Answered(header, worker) => {
                             assert!(replied && header.seq_id() == seq_id);
                             worker
                         }
-                        Recovered::Poison(poison) => {
+                        Recovered::Poison(mut poison) => {
                             assert!(!replied && poison.header().seq_id() == seq_id);
                             assert_eq!(poison.doubt(), None);
+                            if seq_id % 2 == 0 {
+                                let letter = vec![seq_id as u8; options.limits.reply as usize];
+                                poison.fail(&letter).expect("room for the reply");
+                                answered.push_back(seq_id);
+                            }
                             poison.skip()
                         }
                         Recovered::Nothing(_) => panic!("{seq_id} was in hand"),
@@ -440,7 +458,7 @@ fn run(options: Options, ops: &[Op]) {
             }
             Op::WorkerLeaves => {
                 drop(worker);
-                worker = channel.claim_worker(owner(WORKER), LANE).unwrap();
+                worker = channel.claim_worker(owner(serving), LANE).unwrap();
             }
             Op::ClientDies => {
                 std::mem::forget(client);
@@ -526,7 +544,7 @@ fn dies_in_hand(reports: u32, replied: bool) -> (Memory, ThreadMonitor) {
 
 fn attached(memory: &Memory) -> WorkerChannel<'_> {
     // SAFETY: nobody else writes to this memory.
-    unsafe { WorkerChannel::attach(memory.region(), small().limits, None) }.unwrap()
+    unsafe { WorkerChannel::attach(memory.region(), None) }.unwrap()
 }
 
 /// However far the replies have gone round the ring since the request was begun.
@@ -598,8 +616,9 @@ fn impossible_records() {
             noted.begin(&Transaction { reply_position: position, ..transaction }).unwrap();
             let found = attached(&memory).recover_worker(dead(WORKER), owner(9), LANE, &mut noted);
             match found.unwrap() {
-                Recovered::Poison(poison) => {
+                Recovered::Poison(mut poison) => {
                     assert!(poison.doubt().is_some(), "{position}");
+                    assert_eq!(poison.fail(b""), Err(ReplyError::Doubtful));
                     assert_eq!(poison.skip().peek().unwrap().header().seq_id(), 12);
                 }
                 other => panic!("{position}: {other:?}"),
@@ -607,6 +626,45 @@ fn impossible_records() {
             memory.check_guards();
         }
     }
+}
+
+/// The client of a poison message is told through its ring, once, and has its room back.
+#[test]
+fn a_poison_is_answered() {
+    let (memory, monitor) = dies_in_hand(1, false);
+    let channel = attached(&memory);
+    let mut noted = monitor.recover_writer(dead(WORKER));
+    let recovered = channel.recover_worker(dead(WORKER), owner(9), LANE, &mut noted).unwrap();
+    let Recovered::Poison(mut poison) = recovered else { panic!("{recovered:?}") };
+    let seq_id = poison.header().seq_id();
+    let error = poison.fail(&[0; 41]);
+    assert_eq!(error, Err(ReplyError::TooLarge { length: 41, maximum: 40 }));
+    poison.fail(b"the worker died").unwrap();
+    assert_eq!(poison.fail(b"again"), Err(ReplyError::Answered));
+    // One that dies here has answered the call; dropping it is the same.
+    drop(poison);
+    let recovered = channel.recover_worker(dead(9), owner(10), LANE, &mut noted).unwrap();
+    let Recovered::Answered(header, _worker) = recovered else { panic!("{recovered:?}") };
+    assert_eq!(header.seq_id(), seq_id);
+    let client = channel.client().unwrap()[0].unwrap();
+    let mut client = channel.recover_client(dead(client.index()), owner(11)).unwrap();
+    let failed = (seq_id, MsgStatus::Failed, b"the worker died".to_vec());
+    assert_eq!(receive(&mut client), Some(failed));
+    assert_eq!(receive(&mut client), None);
+}
+
+/// Nobody takes over from himself.
+#[test]
+fn ones_own_death_proves_nothing() {
+    let (memory, monitor) = dies_in_hand(0, false);
+    let channel = attached(&memory);
+    let mut noted = monitor.recover_writer(dead(WORKER));
+    let same = channel.recover_worker(dead(WORKER), owner(WORKER), LANE, &mut noted).err();
+    assert_eq!(same, Some(ClaimError::OwnDeath(owner(WORKER))));
+    assert_eq!(channel.worker(), Ok([Some(owner(WORKER)); 2]), "untouched");
+    let client = channel.client().unwrap()[0].unwrap();
+    let same = channel.recover_client(dead(client.index()), client).err();
+    assert_eq!(same, Some(ClaimError::OwnDeath(client)));
 }
 
 #[test]

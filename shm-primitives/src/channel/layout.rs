@@ -11,8 +11,7 @@ use core::fmt;
 /// How large replies may be: what a client keeps room for, for every call that it has not
 /// had the final reply to.
 ///
-/// Client and worker must be given the same; a service keeps them in its layout. Where they
-/// differ a worker may find the response ring full and is told so.
+/// They are chosen when the channel is created, and stand in its memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Bytes of payload that a final reply has at the most.
@@ -22,6 +21,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// As they stand in the response ring's header.
+    const fn to_words(self) -> [u32; 2] {
+        [self.reply, self.progress]
+    }
+
+    const fn from_words([reply, progress]: [u32; 2]) -> Self {
+        Self { reply, progress }
+    }
+
     /// Bytes in the ring that the replies to one call may take: a final one and a progress one.
     const fn a_call(self, packing: Packing) -> u64 {
         footprint(self.reply) + footprint(self.progress) + 2 * packing.most_waste() as u64
@@ -148,7 +156,7 @@ impl<'a> WorkerChannel<'a> {
         // made by zero_at.
         unsafe { PartHeader::clear(&region) };
         // SAFETY: passed on.
-        let responses = unsafe { FrameRingRef::init_at(second, responses)? };
+        let responses = unsafe { FrameRingRef::init_with(second, responses, limits.to_words())? };
         // SAFETY: passed on.
         let requests = unsafe { FrameRingRef::init_at(region, requests)? };
         Ok(Self { requests, responses, limits })
@@ -176,7 +184,7 @@ impl<'a> WorkerChannel<'a> {
     ///
     /// # Errors
     ///
-    /// What is there is no channel, or has no room for such replies: see [`AttachError`].
+    /// What is there is no channel, or has no room for a single reply: see [`AttachError`].
     /// Nothing is written.
     ///
     /// # Safety
@@ -184,7 +192,6 @@ impl<'a> WorkerChannel<'a> {
     /// Every writer of this memory keeps the rings' protocol, as for [`FrameRingRef::attach`].
     pub unsafe fn attach(
         region: Region<'a>,
-        limits: Limits,
         capacities: Option<[u32; 2]>,
     ) -> Result<Self, AttachError> {
         let whole = rest(&region, 0)?;
@@ -201,6 +208,7 @@ impl<'a> WorkerChannel<'a> {
             }
             other => other,
         })?;
+        let limits = Limits::from_words(responses.extra());
         check_limits(limits, responses.capacity() as u32, responses.packing())?;
         Ok(Self { requests, responses, limits })
     }

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Each is a part with a header of its own ([`ring::frame`](crate::ring::frame)); the channel
-//! has none. Where the second stands follows from the capacity in the first's header, which is
+//! has none. The response ring's header has the channel's [limits](Limits) in its two extra words:
+//! the most bytes of payload of a final reply, then of a progress reply. Where the second stands follows from the capacity in the first's header, which is
 //! checked. The monitor lies elsewhere, with its worker.
 //!
 //! ```text
@@ -63,7 +64,8 @@
 //! | worker | then, before the monitor's end | the monitor names a request that is not the head: `Nothing` |
 //! | either | claiming or giving back, between its two ends | one end the dead one's, the other nobody's: `recover_*` takes both |
 //! | recoverer | between its two ends | the request ring's end its own, the other still the first dead one's: see below |
-//! | recoverer | before the poison was skipped | the next recoverer finds the same poison |
+//! | recoverer | before the poison was told of or skipped | the next recoverer finds the same poison |
+//! | recoverer | then, before it was skipped | [`Answered`](Recovered::Answered), by the recoverer's [`Failed`](Poison::fail) |
 //! | recoverer | between skip and reset | the monitor names a request that is not the head: `Nothing` |
 //! | creator | before the last store | nobody can attach |
 //!

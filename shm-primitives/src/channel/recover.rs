@@ -3,7 +3,7 @@
 use super::layout::WorkerChannel;
 use super::reply::ReplyHeader;
 use super::worker::Worker;
-use super::{Lane, ReceiveError};
+use super::{Lane, ReceiveError, ReplyError};
 use crate::identity::{Dead, OwnerId};
 use crate::message::MsgHeader;
 use crate::monitor::{MonitorWriter, Snapshot};
@@ -93,9 +93,10 @@ impl<'a> WorkerChannel<'a> {
 /// A request whose worker died with it in hand: to be told of and put aside, never to be run
 /// again.
 ///
-/// In this order: keep a dead letter and tell the caller, then [`skip`](Self::skip), then reset
-/// the monitor. A death in between leaves it to the next recoverer, who finds the same poison
-/// until it was skipped; so tell the caller in a way that may be repeated.
+/// In this order: keep a dead letter, tell the caller ([`fail`](Self::fail)), then
+/// [`skip`](Self::skip), then reset the monitor. A death in between leaves it to the next
+/// recoverer, who finds the same poison until the caller was told; so a dead letter may be kept
+/// twice, and the caller is told once.
 ///
 /// Dropped without `skip`, it is as if this process had died here: the lane's ends stay this
 /// owner's, out of service, until that owner is proven dead.
@@ -104,13 +105,14 @@ pub struct Poison<'a, 'm> {
     worker: ManuallyDrop<Worker<'a>>,
     header: MsgHeader,
     doubt: Option<Corrupt>,
+    answered: bool,
     /// Keeps the monitor from being reset.
     monitor: PhantomData<&'m mut ()>,
 }
 
 impl<'a> Poison<'a, '_> {
     fn new(worker: Worker<'a>, header: MsgHeader, doubt: Option<Corrupt>) -> Self {
-        Self { worker: ManuallyDrop::new(worker), header, doubt, monitor: PhantomData }
+        Self { worker: ManuallyDrop::new(worker), header, doubt, answered: false, monitor: PhantomData }
     }
 
     /// The header of the request.
@@ -130,10 +132,27 @@ impl<'a> Poison<'a, '_> {
     }
 
     /// What is impossible about what the monitor noted: another epoch with this request's
-    /// sequence id, a reply position that cannot be, or replies from there that are none. Whether the call was answered is then unknown, and because what was begun is
-    /// never run twice it counts as poison. The caller may have a final reply of it.
+    /// sequence id, a reply position that cannot be, or replies from there that are none. Whether
+    /// the call was answered is then unknown, and because what was begun is never run twice it
+    /// counts as poison. The caller may have a final reply of it.
     pub fn doubt(&self) -> Option<Corrupt> {
         self.doubt
+    }
+
+    /// Tells the caller through its response ring: a final reply, `Failed`, with this payload. Its
+    /// room is kept, as for any reply. From then on recovery says that the call was
+    /// [answered](Recovered::Answered).
+    ///
+    /// # Errors
+    ///
+    /// `Answered` if it was called before, `Doubtful` where there is [doubt](Self::doubt) and
+    /// the caller must learn of it in another way; `TooLarge`, `Full`, `Corrupt` as for any reply.
+    /// Nothing was written.
+    pub fn fail(&mut self, payload: &[u8]) -> Result<(), ReplyError> {
+        if self.doubt.is_some() {
+            return Err(ReplyError::Doubtful);
+        }
+        self.worker.fail(self.header, payload, &mut self.answered)
     }
 
     /// Leaves the request behind; the worker's end, to serve the lane or to give it back.

@@ -43,10 +43,11 @@ pub enum ReplyError {
         /// Bytes allowed.
         maximum: usize,
     },
-    /// There is no room, because the client has other limits than the worker or sends more
-    /// requests than it has kept room for. With a client that keeps to the protocol it does
+    /// There is no room, because the client sends more requests than it has kept room for. With a client that keeps to the protocol it does
     /// not happen.
     Full,
+    /// Whether the call has its final reply is unknown; see [`Poison::doubt`](super::Poison::doubt).
+    Doubtful,
     /// The client's position is impossible; see [`Worker::corruption`].
     Corrupt,
 }
@@ -62,6 +63,7 @@ impl fmt::Display for ReplyError {
             Self::Full => f.write_str(
                 "the response ring is full: the client did not keep room for this reply",
             ),
+            Self::Doubtful => f.write_str("whether the call has its final reply is unknown"),
             Self::Corrupt => f.write_str("the response ring is corrupt"),
         }
     }
@@ -402,13 +404,7 @@ impl<'a> Replier<'_, 'a, '_> {
     #[inline]
     fn room(&mut self, length: usize, limit: u32) -> Result<ReplyGrant<'_, 'a>, ReplyError> {
         let replies = &mut self.replies;
-        if replies.answered {
-            return Err(ReplyError::Answered);
-        }
-        let maximum = limit as usize;
-        if length > maximum {
-            return Err(ReplyError::TooLarge { length, maximum });
-        }
+        check_reply(replies.answered, length, limit)?;
         let position = replies.responses.position();
         if self.transaction.reply_position != position {
             // There were progress replies. A recoverer walks from the position noted, and finds
@@ -417,8 +413,34 @@ impl<'a> Replier<'_, 'a, '_> {
             // The fields are those of a transaction that was begun.
             let _ = self.monitor.begin(&self.transaction);
         }
-        let grant = replies.responses.grant(REPLY_HEADER + length).map_err(refused)?;
-        Ok(ReplyGrant { grant, answered: &mut replies.answered, header: replies.header })
+        ReplyGrant::of(replies.responses, length, &mut replies.answered, replies.header)
+    }
+}
+
+/// Whether a reply of `length` bytes may be written now.
+fn check_reply(answered: bool, length: usize, limit: u32) -> Result<(), ReplyError> {
+    if answered {
+        return Err(ReplyError::Answered);
+    }
+    let maximum = limit as usize;
+    if length > maximum {
+        return Err(ReplyError::TooLarge { length, maximum });
+    }
+    Ok(())
+}
+
+impl Worker<'_> {
+    /// Gives the final reply to a request that killed the worker before this one: `Failed`.
+    pub(super) fn fail(
+        &mut self,
+        header: MsgHeader,
+        payload: &[u8],
+        answered: &mut bool,
+    ) -> Result<(), ReplyError> {
+        check_reply(*answered, payload.len(), self.limits.reply)?;
+        let mut grant = ReplyGrant::of(&mut self.responses, payload.len(), answered, header)?;
+        grant.copy_from_slice(payload);
+        grant.commit(MsgStatus::Failed, payload.len())
     }
 }
 
@@ -441,7 +463,18 @@ pub struct ReplyGrant<'g, 'a> {
     header: MsgHeader,
 }
 
-impl ReplyGrant<'_, '_> {
+impl<'g, 'a> ReplyGrant<'g, 'a> {
+    #[inline]
+    fn of(
+        responses: &'g mut Writer<'a>,
+        length: usize,
+        answered: &'g mut bool,
+        header: MsgHeader,
+    ) -> Result<Self, ReplyError> {
+        let grant = responses.grant(REPLY_HEADER + length).map_err(refused)?;
+        Ok(Self { grant, answered, header })
+    }
+
     /// Gives the first `used` bytes as the final reply, `Completed` or `Failed`; more than were
     /// lent counts as all.
     ///

@@ -120,6 +120,8 @@ pub enum ClaimError {
         /// Who has it; `None` for nobody: then claim it.
         found: Option<OwnerId>,
     },
+    /// The one proven dead and the one to take over are the same, so the proof is none.
+    OwnDeath(OwnerId),
     /// A position or an owner word is impossible.
     Corrupt(Corrupt),
 }
@@ -214,6 +216,9 @@ impl fmt::Display for ClaimError {
             }
             Self::NotTheOwner { found: None } => {
                 write!(f, "in use by nobody: claim it instead of recovering it")
+            }
+            Self::OwnDeath(owner) => {
+                write!(f, "{owner} is said to be dead and to take over from itself")
             }
             Self::Corrupt(corrupt) => corrupt.fmt(f),
         }

@@ -98,7 +98,8 @@ pub struct PartHeader {
     data: AtomicU32,
     start: AtomicU32,
     owners: [AtomicU32; 2],
-    reserved: [AtomicU32; 4],
+    extra: [AtomicU32; 2],
+    reserved: [AtomicU32; 2],
 }
 
 const _: () = assert!(LOOM || size_of::<PartHeader>() == LINE && align_of::<PartHeader>() == LINE);
@@ -114,6 +115,8 @@ pub(crate) struct Facts {
     pub options: u32,
     pub data: u32,
     pub start: u32,
+    /// Words of the structure that the part belongs to.
+    pub extra: [u32; 2],
 }
 
 /// What an attacher asks of a part it finds.
@@ -145,9 +148,8 @@ impl PartHeader {
                 data: AtomicU32::new(facts.data),
                 start: AtomicU32::new(facts.start),
                 owners: [AtomicU32::new(0), AtomicU32::new(0)],
-                reserved: [
-                    AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0),
-                ],
+                extra: [AtomicU32::new(facts.extra[0]), AtomicU32::new(facts.extra[1])],
+                reserved: [AtomicU32::new(0), AtomicU32::new(0)],
             }
         }
     }
@@ -168,7 +170,8 @@ impl PartHeader {
             data: word(),
             start: word(),
             owners: [word(), word()],
-            reserved: [word(), word(), word(), word()],
+            extra: [word(), word()],
+            reserved: [word(), word()],
         }
     }
 
@@ -204,6 +207,9 @@ impl PartHeader {
         this.options.store(facts.options, Relaxed);
         this.data.store(facts.data, Relaxed);
         this.start.store(facts.start, Relaxed);
+        for (word, value) in this.extra.iter().zip(facts.extra) {
+            word.store(value, Relaxed);
+        }
         for word in this.owners.iter().chain(&this.reserved) {
             word.store(0, Relaxed);
         }
@@ -268,6 +274,7 @@ impl PartHeader {
             options: this.options.load(Relaxed),
             data: this.data.load(Relaxed),
             start: this.start.load(Relaxed),
+            extra: this.extra(),
         };
         Ok((this, facts))
     }
@@ -276,6 +283,11 @@ impl PartHeader {
     #[cfg(not(all(loom, any(test, feature = "loom"))))]
     pub(crate) fn options(&self) -> u32 {
         self.options.load(Relaxed)
+    }
+
+    /// The words of the structure that the part belongs to.
+    pub(crate) fn extra(&self) -> [u32; 2] {
+        [self.extra[0].load(Relaxed), self.extra[1].load(Relaxed)]
     }
 
     fn owner(&self, end: End) -> &AtomicU32 {
@@ -349,6 +361,9 @@ with_read_modify_write! {
     pub(crate) fn recover_owner(
         header: &PartHeader, end: End, dead: Dead<OwnerId>, owner: OwnerId,
     ) -> Result<(), ClaimError> {
+        if dead.id() == owner {
+            return Err(ClaimError::OwnDeath(owner));
+        }
         match header.owner(end).compare_exchange(dead.id().word(), owner.word(), CLAIM) {
             Ok(_) => Ok(()),
             Err(word) => Err(ClaimError::NotTheOwner { found: decode_owner(word)? }),

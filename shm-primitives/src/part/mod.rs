@@ -15,10 +15,11 @@
 //! 36  start           the position it was created at
 //! 40  owner 0         who has the writing end, 0 for nobody
 //! 44  owner 1         who has the reading end
-//! 48  reserved        16 bytes, zero
+//! 48  extra           two words of the structure that the part belongs to, else zero
+//! 56  reserved        8 bytes, zero
 //! ```
 //!
-//! All words are little-endian `u32`. The first ten are written once, before
+//! All words are little-endian `u32`. The first ten and `extra` are written once, before
 //! `magic`; an owner word is taken by compare-and-swap, and given back by its owner.
 //!
 //! **A reader meets a newer part.** `version` is the writer's, `min_reader` what a

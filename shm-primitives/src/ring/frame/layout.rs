@@ -149,6 +149,7 @@ impl Options {
             options: self.to_word(),
             data: DATA as u32,
             start: self.start,
+            extra: [0; 2],
         }
     }
 }
@@ -181,6 +182,11 @@ unsafe impl<M: Trust> Sync for FrameRingRef<'_, M> {}
 
 impl<'a, M: Trust> FrameRingRef<'a, M> {
     #[inline(always)]
+    /// The words of the structure that the ring belongs to, as they stand there now.
+    pub(crate) fn extra(&self) -> [u32; 2] {
+        self.words().part.extra()
+    }
+
     pub(super) fn words(&self) -> &'a Words {
         // SAFETY: valid for 'a: a ring's own field, or memory checked by attach. It holds
         // atomics only.
@@ -458,11 +464,25 @@ impl<'a> FrameRingRef<'a, Trusted> {
     /// one would go on by the old ring's facts. Where none did, attachers may try all the while.
     /// Under loom `zero_at` was called before.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
+        // SAFETY: passed on.
+        unsafe { Self::init_with(region, options, [0; 2]) }
+    }
+
+    /// The same, with two words of the structure that the ring belongs to.
+    ///
+    /// # Safety
+    ///
+    /// As [`init_at`](Self::init_at).
+    pub(crate) unsafe fn init_with(
+        region: Region<'a>,
+        options: Options,
+        extra: [u32; 2],
+    ) -> Result<Self, AttachError> {
         options.check()?;
         let size = options.required_size().unwrap_or(usize::MAX);
         check_region(&region, size, LINE)?;
         // SAFETY: large enough and aligned (just checked), and ours by contract.
-        let part = unsafe { PartHeader::prepare(&region, &options.facts()) };
+        let part = unsafe { PartHeader::prepare(&region, &Facts { extra, ..options.facts() }) };
         let ring = Self::on(&region, options);
         let words = ring.words();
         words.write.store(options.start, Relaxed);

@@ -131,6 +131,7 @@ const fn facts<T>(capacity: u32, data: usize, alignment: usize, start: u32) -> F
         options: alignment.trailing_zeros(),
         data: data as u32,
         start,
+        extra: [0; 2],
     }
 }
 
