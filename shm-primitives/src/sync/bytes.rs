@@ -121,6 +121,11 @@ impl Bytes {
 /// word with relaxed loads, so that a race gives garbage and not undefined
 /// behaviour.
 ///
+/// The words are as large as the machine's, and others access the same bytes by 32 bits. With
+/// writers that keep the protocol these accesses never race; one that does not is outside this
+/// process, by the contract of [`Region::new`](crate::region::Region::new), or goes through
+/// this crate, and there the machine's own rules count: garbage at the worst.
+///
 /// # Safety
 ///
 /// `from` is valid for reads of `len` bytes, `to` for writes; they do not overlap.
