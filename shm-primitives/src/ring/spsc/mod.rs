@@ -20,8 +20,8 @@
 //! their alignment (or of the one chosen at creation) from 256 on. `consumed` is stored
 //! with every pop; `released` when a share of the ring has been popped, or the consumer
 //! looks for more than it knows of. They differ so that a consumer working through a
-//! backlog takes the producer's line seldom: the producer looks at `released` first, and at `consumed` only before it says
-//! [`Full`](PushError::Full).
+//! backlog takes the producer's line seldom: the producer looks at `released` first, and at
+//! `consumed` only before it says [`Full`](PushError::Full).
 //!
 //! # Orderings
 //!
