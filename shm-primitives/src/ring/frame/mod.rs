@@ -45,11 +45,10 @@
 //! padding's word is stored last, Release: padding and frame appear together.
 //!
 //! The reader stores `consumed` after every frame, in a line the writer does not look at
-//! before it is about to say [`Full`](WriteError::Full), and `released` when it knows of
-//! no further frame or an eighth of the capacity has gathered. The writer stores `write`
-//! when it crosses a multiple of 512 bytes: a lower bound, which the reader uses only to
-//! know how far it may prefetch, for the length of a frame is a pointer it would have to
-//! chase.
+//! before it is about to say [`Full`](WriteError::Full), and `released` when it finds no
+//! further frame or an eighth of the capacity has gathered. The writer stores `write`
+//! when it crosses a multiple of 512 bytes: a lower bound, from which its successor walks.
+//! The reader does not look at it.
 //!
 //! # Crash
 //!
@@ -72,8 +71,8 @@
 //! then only copied, and a checksum is computed over the copy.
 //!
 //! The frame length as the word that commits is Aeron's idea (its ring buffers' record
-//! header); clearing ahead instead of zeroing behind, the sparse lower bound and the second
-//! look are this crate's.
+//! header); clearing ahead instead of zeroing behind, and the sparse lower bound from which a successor
+//! walks, are this crate's.
 //!
 //! # Example
 //!

@@ -4,20 +4,11 @@ use super::layout::{Found, FrameRingRef};
 use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
-use crate::ring::lockstep::{CACHES, Lockstep};
-use crate::sync::{Ordering::Relaxed, copy_out, crash, prefetch};
+use crate::ring::lockstep::Lockstep;
+use crate::sync::{Ordering::Relaxed, copy_out, crash};
 use core::fmt;
 use core::ops::Deref;
 use core::slice;
-
-/// How far ahead of itself a reader of small frames fetches, in bytes.
-const AHEAD: u32 = 1024;
-/// Frames up to this size are small: the hardware's own prefetch serves larger ones.
-const SMALL: u32 = 192;
-const CACHE_LINE: u32 = 64;
-/// So many frames in a row are a backlog. Before that the reader leaves the writer's line
-/// alone: looking at it for every message of a dialogue nearly doubles the round trip.
-const BACKLOG: u32 = 8;
 
 /// The reader's end of a frame ring: one thread at a time.
 ///
@@ -29,15 +20,7 @@ pub struct Reader<'a, M: Trust = Trusted> {
     read: u32,
     /// What `released` holds.
     released: u32,
-    /// A position the writer has reached, as last seen.
-    bound: u32,
-    /// Up to where lines were fetched ahead.
-    fetched: u32,
-    /// Frames found since the ring was last empty.
-    streak: u32,
     lockstep: Lockstep,
-    /// Frames found in a row before the ring was last empty.
-    run: u32,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -72,18 +55,7 @@ impl core::error::Error for ReadError {}
 
 impl<'a, M: Trust> Reader<'a, M> {
     pub(super) fn new(ring: FrameRingRef<'a, M>, read: u32, owner: Option<OwnerId>) -> Self {
-        Self {
-            ring,
-            read,
-            released: read,
-            bound: read,
-            fetched: read,
-            streak: 0,
-            lockstep: Lockstep::default(),
-            run: 0,
-            owner,
-            corrupt: None,
-        }
+        Self { ring, read, released: read, lockstep: Lockstep::default(), owner, corrupt: None }
     }
 
     /// Bytes of data the ring has.
@@ -158,16 +130,12 @@ impl<'a, M: Trust> Reader<'a, M> {
         }
         let word = self.ring.word(self.read).load(OBSERVE);
         if word == 0 {
-            if self.streak != 0 {
-                self.run = self.streak;
-                self.streak = 0;
-            }
             self.lockstep.missed();
             self.give_back();
             return Err(ReadError::Empty);
         }
         if self.lockstep.is_waiting() {
-            self.lockstep.found(self.run >= BACKLOG);
+            self.lockstep.found(false);
         }
         match self.ring.decode(self.read, word) {
             Ok(Found::Frame { payload }) => Ok(payload),
@@ -196,34 +164,6 @@ impl<'a, M: Trust> Reader<'a, M> {
         }
     }
 
-    /// Fetches lines of the frames that are known to follow. A frame's length is a pointer to
-    /// the next: without this, every small frame would cost a miss of its own.
-    #[inline(always)]
-    fn fetch_ahead(&mut self, payload: u32) {
-        if !CACHES {
-            return;
-        }
-        self.streak = self.streak.saturating_add(1);
-        if self.streak < BACKLOG || payload > SMALL {
-            return;
-        }
-        if self.bound.wrapping_sub(self.read).cast_signed() <= 0 {
-            let seen = self.ring.words().write.load(Relaxed);
-            // Only a hint: out of range it is the reader's own position.
-            let ahead = seen.wrapping_sub(self.read);
-            self.bound = if ahead <= self.ring.capacity() as u32 { seen } else { self.read };
-        }
-        if self.fetched.wrapping_sub(self.read).cast_signed() < 0 {
-            self.fetched = self.read;
-        }
-        let known = self.bound.wrapping_sub(self.read).cast_signed().max(0).cast_unsigned();
-        let until = self.read.wrapping_add(known.min(AHEAD));
-        while until.wrapping_sub(self.fetched).cast_signed() >= CACHE_LINE.cast_signed() {
-            self.fetched = self.fetched.wrapping_add(CACHE_LINE);
-            prefetch(self.ring.data().at(self.ring.offset(self.fetched)));
-        }
-    }
-
     #[inline(always)]
     fn give_back(&mut self) {
         if self.released != self.read {
@@ -237,10 +177,7 @@ impl<'a, M: Trust> Reader<'a, M> {
     fn advance(&mut self, payload: u32) {
         self.read = self.ring.after(self.read, payload);
         self.ring.words().consumed.store(self.read, CONSUMED);
-        // No further frame is known, or an eighth of the ring since the last store.
-        if self.bound.wrapping_sub(self.read).cast_signed() <= 0
-            || self.read.wrapping_sub(self.released) > self.ring.capacity() as u32 / RELEASE_SHARE
-        {
+        if self.read.wrapping_sub(self.released) > self.ring.capacity() as u32 / RELEASE_SHARE {
             self.give_back();
         }
     }
@@ -266,7 +203,6 @@ impl<'a, M: Trust> Reader<'a, M> {
     /// See [`ReadError`]; the frame stays in the ring.
     pub fn pop_into(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let payload = self.next()?;
-        self.fetch_ahead(payload);
         let length = payload as usize;
         let Some(buffer) = buffer.get_mut(..length) else {
             return Err(ReadError::TooSmall { needed: length });
@@ -316,7 +252,6 @@ impl<'a> Reader<'a, Trusted> {
     #[inline]
     pub fn read(&mut self) -> Result<Frame<'_, 'a>, ReadError> {
         let payload = self.next()?;
-        self.fetch_ahead(payload);
         let offset = self.ring.offset(self.read) + HEADER as usize;
         self.ring.data().reading(offset, payload as usize);
         if self.ring.checksum() != super::Checksum::None {

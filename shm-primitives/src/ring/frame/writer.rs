@@ -247,8 +247,8 @@ impl<'a, M: Trust> Writer<'a, M> {
         let crossed = (self.write ^ next) & !(SPARSE - 1) != 0;
         self.write = next;
         if crossed {
-            // A lower bound for prefetching and for a successor's walk: nothing is read
-            // because of it, so it orders nothing.
+            // A lower bound for a successor's walk: nothing is read because of it, so it orders
+            // nothing.
             self.ring.words().write.store(next, Relaxed);
         }
     }
