@@ -80,6 +80,14 @@ pub enum SegmentError {
         /// Whose it should be.
         wanted: u32,
     },
+    /// It may be used, but not unlinked.
+    #[error("only user {owner}, who created {path:?}, can unlink it: have that user do it")]
+    OnlyItsOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The file's permissions are not those it was made with.
     #[error(
         "{path:?} has mode {found:04o} instead of {wanted:04o}: somebody changed it or it is foreign; chmod or remove it"
@@ -214,6 +222,12 @@ pub enum SegmentError {
         path: PathBuf,
         /// What is missing.
         missing: String,
+    },
+    /// The memory received was sealed against all further writers.
+    #[error("{path:?} was passed for reading only: map it for reading")]
+    OnlyForReading {
+        /// What the kernel calls it.
+        path: PathBuf,
     },
     /// What came over the socket is no segment.
     #[error(

@@ -115,7 +115,9 @@ impl Wanted<'_> {
             }
             Some(_) => {}
         }
-        let (found, wanted) = (u32::from(stat.st_mode) & 0o7777, self.domain.mode());
+        #[allow(clippy::useless_conversion, reason = "it has 16 bits on some Unixes")]
+        let found = u32::from(stat.st_mode) & 0o7777;
+        let wanted = self.domain.mode();
         if found != wanted {
             return Err(SegmentError::WrongMode { path: path(), found, wanted });
         }
