@@ -63,6 +63,10 @@ impl Segment {
     ) -> Result<(Self, T), E> {
         let options = options.in_pages()?;
         let path = domain.path_of(name);
+        // The link decides; this only spares the work, and says so also where nothing fits.
+        if statat(CWD, &*path, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Err(SegmentError::AlreadyExists { path }.into());
+        }
         let new = sys::NewFile::make(domain.directory())?;
         let mapping = Self::prepare(&new, domain, &path, options)?;
         let stat = file::stat_of(&new.file, &path)?;
