@@ -9,7 +9,8 @@ use shm_primitives::identity::OwnerId;
 use shm_primitives::ring::frame::{FrameRingRef, Options};
 use shm_transport::domain::{Domain, NameError, SegmentName};
 use shm_transport::segment::{
-    CreateOptions, HugePages, Mapping, OpenOptions, Origin, ReadOnlySegment, Segment, SegmentError,
+    CreateOptions, HugePages, Mapping, OpenOptions, Origin, ReadOnlyMapping, ReadOnlySegment,
+    Segment, SegmentError,
 };
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -269,6 +270,30 @@ fn another_description_of_the_same_file() {
     flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
     let flags = rustix::io::fcntl_getfd(&other).unwrap();
     assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+}
+
+#[test]
+fn no_more_is_mapped_than_there_is() {
+    let place = Place::new();
+    let segment = create(&place.domain, "a", 1).unwrap();
+    let file = fs::File::options().read(true).write(true).open(segment.path()).unwrap();
+    for size in [PAGE + 1, 2 * PAGE, usize::MAX] {
+        for found in
+            [Mapping::of(&file, size).map(drop), ReadOnlyMapping::of(&file, size).map(drop)]
+        {
+            let Err(SegmentError::TooShort { path, found: 4096, wanted }) = &found else {
+                panic!("{found:?}")
+            };
+            assert_eq!((&**path, *wanted), (segment.path(), size as u64));
+        }
+    }
+    assert!(matches!(Mapping::of(&file, 0), Err(SegmentError::BadSize { found: 0, .. })));
+    let directory = fs::File::open(&place.directory).unwrap();
+    let found = Mapping::of(&directory, 1);
+    assert!(matches!(found, Err(SegmentError::NotAFile { .. })), "{found:?}");
+    let reading = fs::File::open(segment.path()).unwrap();
+    assert!(Mapping::of(&reading, PAGE).is_err());
+    assert_eq!(ReadOnlyMapping::of(&reading, PAGE).unwrap().len(), PAGE);
 }
 
 #[test]

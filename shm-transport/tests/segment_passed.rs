@@ -15,7 +15,7 @@ use std::io::{Read, Write, pipe};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 fn sealed(value: u32, writers: Writers) -> SealedSegment {
     let made = SealedSegment::create("test", CreateOptions::new(PAGE), writers, |segment| {
@@ -78,14 +78,15 @@ fn a_child_has_it_after_its_creator_let_go() {
     let (here, there) = UnixStream::pair().unwrap();
     let mut child = segment_help::again(TEST);
     child.env("SHM_TEST_ALONE", TEST).stdin(Stdio::from(OwnedFd::from(there)));
-    let mut child: Command = child;
-    let mut child = child.stdout(Stdio::null()).spawn().unwrap();
+    let mut running = child.stdout(Stdio::null()).spawn().unwrap();
+    // It has the other end of the socket: were the child gone, this would wait for ever.
+    drop(child);
     let segment = sealed(41, Writers::All);
     segment.send(&here, 1).unwrap();
     drop(segment);
     (&here).write_all(&[0]).unwrap();
     let back = Passed::receive(&here).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(running.wait().unwrap().success());
     assert_eq!((back.tag(), word(&back.map().unwrap())), (2, 42));
 }
 

@@ -6,7 +6,7 @@
 mod segment_help;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use segment_help::{again, files, name, unique};
+use segment_help::{Place, again, name};
 use shm_primitives::sync::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -14,7 +14,7 @@ use shm_primitives::sync::{
 use shm_transport::domain::Domain;
 use shm_transport::segment::{CreateOptions, OpenOptions, Origin, Segment, SegmentError};
 use std::fs;
-use std::path::Path;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -174,12 +174,12 @@ fn many_at_once_some_killed() {
             .map(|variable| std::env::var(variable).unwrap().parse().unwrap());
         return party(&Domain::new("race").unwrap().in_directory(directory), seed, parent);
     }
-    let directory = Path::new("/dev/shm").join(unique());
-    fs::create_dir(&directory).unwrap();
-    let domain = Domain::new("race").unwrap().in_directory(&directory);
+    let place = Place::new();
+    let directory = &place.directory;
+    let domain = Domain::new("race").unwrap().in_directory(directory);
     let start = |seed: u32| {
         again(TEST)
-            .env("SHM_TEST_DIRECTORY", &directory)
+            .env("SHM_TEST_DIRECTORY", directory)
             .env("SHM_TEST_SEED", seed.to_string())
             .env("SHM_TEST_PARENT", std::process::id().to_string())
             .stdout(Stdio::piped())
@@ -236,6 +236,100 @@ fn many_at_once_some_killed() {
         assert!(Segment::unlink(&domain, &named, options, no_live_place).unwrap(), "{named}");
     }
     fs::remove_file(directory.join("end")).unwrap();
-    assert_eq!(files(&directory), [""; 0]);
-    fs::remove_dir(&directory).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// Where a party of [`killed_and_stopped_in_the_middle`] stops until it is killed.
+const MIDDLES: [&str; 3] = ["create", "open", "unlink"];
+
+fn stay() -> ! {
+    println!("in the middle");
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        // Nobody would end it.
+        let parent: u32 = std::env::var("SHM_TEST_PARENT").unwrap().parse().unwrap();
+        assert_eq!(std::os::unix::process::parent_id(), parent, "the parent is gone");
+    }
+}
+
+#[test]
+fn killed_and_stopped_in_the_middle() {
+    const TEST: &str = "killed_and_stopped_in_the_middle";
+    let options = OpenOptions::new(WORDS * 4).patience(Duration::from_millis(20));
+    let create = CreateOptions::new(WORDS * 4);
+    if let Some(directory) = std::env::var_os("SHM_TEST_DIRECTORY") {
+        let domain = Domain::new("middle").unwrap().in_directory(directory);
+        let done = match std::env::var("SHM_TEST_MIDDLE").unwrap().as_str() {
+            "create" => Segment::create(&domain, &name("new"), create, |segment| {
+                initialise(segment, 1);
+                stay()
+            })
+            .map(|(_, ())| ()),
+            "open" => Segment::open(&domain, &name("x"), options, |segment| {
+                claim(segment).unwrap();
+                stay()
+            })
+            .map(|(_, ())| ()),
+            _ => Segment::unlink(&domain, &name("x"), options, |_| stay()).map(drop),
+        };
+        return done.unwrap_or_else(|error: SegmentError| panic!("{error}"));
+    }
+    let place = Place::new();
+    let domain = Domain::new("middle").unwrap().in_directory(&place.directory);
+    let made = |segment: &Segment| {
+        initialise(segment, 5);
+        Ok::<_, SegmentError>(())
+    };
+    Segment::create(&domain, &name("x"), create, made).unwrap();
+    let before = place.files();
+    for middle in MIDDLES {
+        let child = again(TEST)
+            .env("SHM_TEST_DIRECTORY", &place.directory)
+            .env("SHM_TEST_MIDDLE", middle)
+            .env("SHM_TEST_PARENT", std::process::id().to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut child = Parties(vec![child]);
+        let pid = child.0[0].id();
+        let mut said = BufReader::new(child.0[0].stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().ends_with("in the middle")), "{middle}");
+        assert_eq!(place.files(), before, "{middle}");
+
+        // As long as it lives, it is in the way of those whom it has to keep out, and says so.
+        let opened = Segment::open(&domain, &name("x"), options, check).map(drop);
+        let gone = Segment::unlink(&domain, &name("x"), options, |_| Ok(false)).map(drop);
+        let kept_out = match middle {
+            "create" => {
+                // Nobody knows of it, and the name is free.
+                Segment::create(&domain, &name("new"), create, made).unwrap();
+                assert!(Segment::unlink(&domain, &name("new"), options, no_live_place).unwrap());
+                [opened.is_err(), gone.is_err()] == [false, false]
+            }
+            "open" => opened.is_ok() && is_held_by(&gone, pid),
+            _ => is_held_by(&opened, pid) && is_held_by(&gone, pid),
+        };
+        assert!(kept_out, "{middle}: {opened:?} {gone:?}");
+
+        // Killed, it is in nobody's way.
+        child.0[0].kill().unwrap();
+        let pid = Pid::from_child(&child.0[0]);
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        assert_eq!(place.files(), before, "{middle}");
+        Segment::open(&domain, &name("x"), options, |segment| {
+            check(segment)?;
+            let taken = words(segment)[..PLACES].iter().any(|place| place.load(Acquire) != 0);
+            assert_eq!(taken, middle != "create", "only what the opener claimed is left");
+            Ok::<_, SegmentError>(())
+        })
+        .unwrap();
+    }
+    assert!(Segment::unlink(&domain, &name("x"), options, no_live_place).unwrap());
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// Whether it was the lock that was in the way, and the kernel says whose.
+fn is_held_by(found: &Result<(), SegmentError>, pid: u32) -> bool {
+    // It says nobody to a process whose /proc is of another pid namespace.
+    matches!(found, Err(SegmentError::Busy { holder, .. }) if holder.is_none_or(|one| one == pid))
 }

@@ -55,15 +55,10 @@ impl Wanted<'_> {
         for _ in 0..ATTEMPTS {
             let (locked, stat) = self.open()?;
             let lock = Lock::take(locked, &stat, with, self)?;
-            // The name may have gone, and come back, before the lock was had. While it is had
-            // it stays: whoever unlinks takes the lock for himself.
-            match statat(CWD, self.path, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(now) if same(&now, &stat) => {}
-                Ok(_) | Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(self.os("look at", errno)),
-            }
-            // What is mapped is another description than what is locked: a mapping keeps its
-            // description, and so would keep the lock.
+            // The name may have gone, and come back, before the lock was had, and is looked at
+            // again therefore. While the lock is had it stays: whoever unlinks takes the lock for
+            // himself. What is mapped is this other description, not the locked one: a mapping
+            // keeps its description, and so would keep the lock.
             let (file, again) = self.open()?;
             if same(&again, &stat) {
                 return Ok(Found { file, stat: again, lock });

@@ -9,6 +9,7 @@ use shm_primitives::part::AttachError;
 use shm_primitives::region::Region;
 use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::ptr::{NonNull, null_mut};
 
 /// A file that this process sees as memory, readable and writable, shared with everybody who maps
@@ -50,7 +51,17 @@ impl Mapping {
     /// It is no regular file, has fewer bytes, `size` is 0, the file cannot be mapped writable
     /// (opened for reading only, or sealed), or memory or addresses are short.
     pub fn of(file: impl AsFd, size: usize) -> Result<Self, SegmentError> {
-        let raw = Raw::of(file.as_fd(), size, ProtFlags::READ | ProtFlags::WRITE)?;
+        let file = file.as_fd();
+        Self::named(file, size, || sys::name_of(file))
+    }
+
+    /// The same, of a file that the caller has a name for.
+    pub(super) fn named(
+        file: BorrowedFd<'_>,
+        size: usize,
+        name: impl Fn() -> PathBuf,
+    ) -> Result<Self, SegmentError> {
+        let raw = Raw::of(file, size, ProtFlags::READ | ProtFlags::WRITE, name)?;
         Ok(Self { raw, huge_pages: HugePages::NotAsked })
     }
 
@@ -125,7 +136,8 @@ impl ReadOnlyMapping {
     ///
     /// As those of [`Mapping::of`]; the file may be open for reading only.
     pub fn of(file: impl AsFd, size: usize) -> Result<Self, SegmentError> {
-        Ok(Self { raw: Raw::of(file.as_fd(), size, ProtFlags::READ)? })
+        let file = file.as_fd();
+        Ok(Self { raw: Raw::of(file, size, ProtFlags::READ, || sys::name_of(file))? })
     }
 
     /// The memory, for a structure that only loads.
@@ -198,9 +210,14 @@ unsafe impl Send for Raw {}
 unsafe impl Sync for Raw {}
 
 impl Raw {
-    fn of(file: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> Result<Self, SegmentError> {
-        let path = || sys::name_of(file);
+    fn of(
+        file: BorrowedFd<'_>,
+        len: usize,
+        protection: ProtFlags,
+        path: impl Fn() -> PathBuf,
+    ) -> Result<Self, SegmentError> {
         let os = |operation| {
+            let path = &path;
             move |errno: Errno| match errno {
                 Errno::NOMEM => SegmentError::NoMemory { path: path(), wanted: len as u64 },
                 _ => SegmentError::Os { path: path(), operation, source: errno.into() },

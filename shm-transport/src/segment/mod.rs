@@ -34,8 +34,8 @@
 //! |---|---|
 //! | opens the file, following no symlink; checks that it is a file, whose, with what mode and how long | nothing is left |
 //! | takes a shared lock (`flock`) of it | nothing: the lock falls |
-//! | looks whether the name still leads to this file; if not, begins anew | the same |
-//! | maps it, by another description; the caller's closure checks the content and claims its place | its place stays claimed by a dead one: who finds that out gives it back |
+//! | opens the name once more, and if it leads to another file by now begins anew | the same |
+//! | maps this second description; the caller's closure checks the content and claims its place | its place stays claimed by a dead one: who finds that out gives it back |
 //! | lets go of the lock | the same |
 //!
 //! **The unlinker** ([`Segment::unlink`]), which may be the owner who leaves, or whoever found

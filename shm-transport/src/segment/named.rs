@@ -403,7 +403,7 @@ pub(super) fn map_new(
         _ => file::os(path, "set the length of", errno),
     })?;
     file::allocate(file, path, 0, dense)?;
-    let mut mapping = Mapping::of(file, size)?;
+    let mut mapping = Mapping::named(file, size, || path.into())?;
     if options.huge_pages {
         mapping.advise_huge_pages();
     }
