@@ -296,10 +296,10 @@ fn a_limit_on_addresses() {
         return alone(TEST);
     }
     let place = Place::new();
-    let large = CreateOptions::sparse(1 << 34, 0);
+    let large = CreateOptions::sparse(1 << 30, 0);
     let named = &name("a");
     Segment::create(&place.domain, named, large, |_| Ok::<_, SegmentError>(())).unwrap();
-    let limit = Some(1 << 33);
+    let limit = Some(1 << 29);
     setrlimit(Resource::As, Rlimit { current: limit, maximum: limit }).unwrap();
     let found = open(&place.domain, "a");
     assert!(matches!(found, Err(SegmentError::NoMemory { .. })), "{found:?}");
