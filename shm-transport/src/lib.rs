@@ -3,3 +3,5 @@
 //! Nothing is here yet: the structures it will be made of are being built and
 //! proven in [`shm_primitives`] first.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+pub mod liveness;
