@@ -93,6 +93,13 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
         OwnerId::from_word(self.slot(index)?.owner.load(Relaxed))
     }
 
+    /// The tenancy that slot `index` is in, or was last in; its generation is 0 if it was never
+    /// taken. `None` beyond the last slot. A hint: who has stored its id as owner may not have
+    /// begun its tenancy yet.
+    pub fn tenancy(&self, index: u32) -> Option<SlotKey> {
+        Some(Version(self.slot(index)?.version.load(Relaxed)).key(index))
+    }
+
     /// The slots that are somebody's, and whose: what one who looks for the dead asks the
     /// kernel about. Those with no entry are among them, for their holder may have died
     /// before it published one.

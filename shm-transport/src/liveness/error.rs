@@ -2,6 +2,8 @@
 
 use rustix::io::Errno;
 use shm_primitives::identity::OwnerId;
+use shm_primitives::part::AttachError;
+use shm_primitives::table::{Busy, OwnDeath, TableFull};
 
 /// Why something could not be found out or done. Never a verdict: nobody is dead because of an
 /// error.
@@ -55,6 +57,18 @@ pub enum LivenessError {
     /// A process name holds a zero byte.
     #[error("a process name with a zero byte, which ends a name in the record")]
     NameHasZero,
+    /// There is no table of process records, or none that can be used.
+    #[error("no table of process records: {0}")]
+    Attach(#[from] AttachError),
+    /// No record is free.
+    #[error("no process record is free: {0}")]
+    Full(#[from] TableFull),
+    /// A record changes all the time.
+    #[error("a process record cannot be read: {0}")]
+    Busy(#[from] Busy),
+    /// One is to take over from itself.
+    #[error(transparent)]
+    OwnDeath(#[from] OwnDeath),
     /// The id is no record's, present or past.
     #[error("{id} was never given out by this table; was the id read from damaged memory?")]
     Unknown {

@@ -1,6 +1,7 @@
 //! No child is made while a descriptor that could keep a lock is open.
 
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 static GATE: Mutex<()> = Mutex::new(());
@@ -24,6 +25,22 @@ unsafe extern "C" fn prepare() {
     unsafe { *HELD.0.get() = Some(guard) };
 }
 
+/// How many forks this process is away from the one that loaded its program. Its own memory:
+/// nobody else sees it.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that a child made by libc's `fork` does not share with its parent. Its pid it may
+/// share: the first process of each pid namespace is number 1.
+pub(super) fn generation() -> u32 {
+    FORKS.load(Relaxed)
+}
+
+unsafe extern "C" fn resume_in_child() {
+    FORKS.store(generation().wrapping_add(1), Relaxed);
+    // SAFETY: as this function.
+    unsafe { resume() };
+}
+
 /// In the parent, and in the child, whose only thread is the one that forked.
 unsafe extern "C" fn resume() {
     // SAFETY: this thread holds the gate, since `prepare`.
@@ -41,7 +58,7 @@ pub(super) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
         // SAFETY: functions without arguments, which live as long as the process does. If libc
         // has no memory left for the entry, forks are not held up: what is written above of the
         // bare system call holds for them then.
-        unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume)) };
+        unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
     });
     let _gate = lock();
     f()

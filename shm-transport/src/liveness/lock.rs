@@ -1,7 +1,7 @@
 //! A locked byte that lives exactly as long as this process's memory.
 
 use super::error::LivenessError;
-use super::fork::without_forks;
+use super::fork::{generation, without_forks};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
@@ -24,8 +24,12 @@ pub struct ByteLock {
     /// Where the page is mapped. Never accessed.
     page: usize,
     byte: u64,
-    /// Who mapped it.
-    process: Pid,
+    /// Who mapped it: its number, and how many forks away from the first it is.
+    process: (Pid, u32),
+}
+
+fn this_process() -> (Pid, u32) {
+    (getpid(), generation())
 }
 
 /// Bytes to map: the kernel makes a page of it.
@@ -51,7 +55,7 @@ impl ByteLock {
                 mmap(ptr::null_mut(), LENGTH, ProtFlags::empty(), MapFlags::SHARED, &own, 0)
             };
             let page = page.map_err(LivenessError::os("mapping the page that keeps a lock"))?;
-            let this = Self { page: page.addr(), byte, process: getpid() };
+            let this = Self { page: page.addr(), byte, process: this_process() };
             // SAFETY: the mapping just made, and of all advice one that changes nothing in it.
             unsafe { madvise(page, LENGTH, Advice::LinuxDontFork) }
                 .map_err(LivenessError::os("keeping the lock's page from children"))?;
@@ -71,7 +75,7 @@ impl ByteLock {
 
     /// Whether this is the process that took the lock, and not a fork of it.
     pub fn is_ours(&self) -> bool {
-        getpid() == self.process
+        this_process() == self.process
     }
 }
 

@@ -1,17 +1,23 @@
 //! Processes that do as they are told.
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use shm_transport::liveness::{ByteLock, LivenessError, PidFd, ProcessIdentity, is_locked};
+use shm_primitives::identity::OwnerId;
+use shm_transport::liveness::{
+    ByteLock, DeathWatch, LivenessError, Membership, PidFd, ProcessIdentity, is_locked,
+};
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write, stdin};
+use std::io::{BufRead, BufReader, Read, Write, stdin};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio, exit};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::table::{self, Mapped};
 
 /// The variables that make this binary a process that does as it is told.
 const ROLE: &str = "LIVENESS_ROLE";
@@ -96,6 +102,14 @@ impl Child {
                 return answer.trim_end().to_owned();
             }
         }
+    }
+
+    /// All that it said before its end, but for a line that it did not finish.
+    pub fn hear_all(&mut self) -> Vec<String> {
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).unwrap();
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        whole.filter_map(|line| Some(line.split_once(MARK)?.1.to_owned())).collect()
     }
 
     pub fn pid(&self) -> i32 {
@@ -206,6 +220,12 @@ fn obey(path: &Path) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let file = file.as_fd();
     let take = |byte: u64| ByteLock::take(file, byte).unwrap();
+    // Those who never ask for the table need no room for it.
+    let mapped = LazyCell::new(|| Mapped::of(file));
+    let table = LazyCell::new(|| mapped.attach(file));
+    let table = || &*table;
+    let id = |word: u64| OwnerId::from_word(word as u32).unwrap();
+    let mut members: HashMap<u32, Membership<'_>> = HashMap::new();
     let mut locks = HashMap::new();
     let mut children = Vec::new();
     for line in stdin().lines() {
@@ -235,9 +255,15 @@ fn obey(path: &Path) {
                 let this = ProcessIdentity::current().unwrap();
                 say(format!("{} {} {} {}", this.pid, this.start, this.boot, this.namespace));
             }
+            // From here on its children are in a pid namespace of their own.
+            "unshare" => {
+                // SAFETY: no memory, and no effect on this process but on its children.
+                say(unsafe { libc::unshare(libc::CLONE_NEWPID) });
+            }
             "fork" => say(fork()),
             // A fork that drops its copies of the locks, as one that unwinds does.
             "fork-and-drop" => {
+                let mut theirs = std::mem::take(&mut members);
                 // SAFETY: only this thread has locks of anything; the child frees memory, which
                 // glibc provides for, and ends.
                 let pid = unsafe { libc::fork() };
@@ -245,6 +271,7 @@ fn obey(path: &Path) {
                     // What else may stand where the page stood.
                     let page = unmapped_page(&locks);
                     drop(std::mem::take(&mut locks));
+                    theirs.clear();
                     // SAFETY: the page mapped here.
                     unsafe { page.write_volatile(1) };
                     // SAFETY: ends the process.
@@ -253,7 +280,48 @@ fn obey(path: &Path) {
                 let mut status = 0;
                 // SAFETY: a child of this process's, and a word for its status.
                 assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+                members = theirs;
                 say(status);
+            }
+            // A record of our own, and a lock.
+            "enrol" => {
+                let name = words.next().unwrap();
+                // SAFETY: these processes do nothing under their ids.
+                let member = unsafe { table().enrol(name) }.unwrap();
+                say(member.id().word());
+                members.insert(member.id().word(), member);
+            }
+            "beat" => {
+                members.values().for_each(Membership::beat);
+                say("beaten");
+            }
+            "leave" => {
+                members.remove(&(number() as u32)).unwrap();
+                say("left");
+            }
+            "convict" => say(table::verdict(table().convict(id(number())).unwrap())),
+            "wait-for" => {
+                let mut watch = DeathWatch::new(table());
+                watch.add(id(number())).unwrap();
+                say("waiting");
+                let dead = watch.wait(Some(Instant::now() + Duration::from_secs(30))).unwrap();
+                say(dead.unwrap().id().word());
+            }
+            // Comes and goes, at last dies.
+            "come-and-go" => {
+                for round in 0..number() {
+                    // SAFETY: as above.
+                    let member = unsafe { table().enrol("guest") }.unwrap();
+                    say(member.id().word());
+                    if round % 3 == 0 {
+                        thread::yield_now();
+                    }
+                }
+                // SAFETY: as above.
+                let last = unsafe { table().enrol("dying") }.unwrap();
+                say(last.id().word());
+                say("last");
+                signal_to(std::process::id() as i32, libc::SIGKILL);
             }
             // Locks taken while another thread forks all the time.
             "take-among-forks" => {
@@ -298,6 +366,11 @@ fn obey(path: &Path) {
                     libc::syscall(libc::SYS_tgkill, first, first, libc::SIGUSR1);
                 }
                 say("still here");
+                let stat = format!("/proc/{first}/task/{first}/stat");
+                soon("it has ended", || std::fs::read_to_string(&stat).unwrap().contains(") Z "));
+                // What this process opens it finds, though its first thread has nothing open.
+                locks.insert(0, take(0).unwrap());
+                say(PidFd::open(&ProcessIdentity::current().unwrap()).map(drop).is_ok());
             }
             // The number of a process that has ended is given to another one; in a namespace of
             // our own.

@@ -166,6 +166,7 @@ fn a_thread_is_no_process() {
     assert_eq!(child.ask("take-in-thread 5"), "taken");
     assert!(memory.is_locked(5), "the thread that took it has ended");
     assert_eq!(child.ask("end-first-thread"), "still here");
+    assert_eq!(child.hear(), "true");
     let stat = format!("/proc/{}/stat", child.pid());
     soon("its first thread has ended", || std::fs::read_to_string(&stat).unwrap().contains(") Z "));
     assert!(memory.is_locked(5));
@@ -233,13 +234,33 @@ fn a_file_that_may_not_be_written_cannot_be_locked() {
 }
 
 #[test]
-fn programs_started_by_others_inherit_nothing() {
+fn programs_started_meanwhile_inherit_nothing() {
     let memory = memory();
-    let lock = ByteLock::take(memory.as_fd(), 5).unwrap().unwrap();
-    let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
-    drop(lock);
-    let fallen = !memory.is_locked(5);
-    sleep.kill().unwrap();
-    sleep.wait().unwrap();
-    assert!(fallen);
+    let take = |byte| drop(ByteLock::take(memory.as_fd(), byte).unwrap().unwrap());
+    let (programs, taken) = std::thread::scope(|scope| {
+        let start = || Command::new("sleep").arg("60").spawn().unwrap();
+        let starter = scope.spawn(move || (0..64).map(|_| start()).collect::<Vec<_>>());
+        let mut taken = 0;
+        while !starter.is_finished() {
+            taken += 1;
+            take(taken);
+        }
+        (starter.join().unwrap(), taken)
+    });
+    let kept = (1..=taken).filter(|&byte| memory.is_locked(byte)).count();
+    for mut program in programs {
+        program.kill().unwrap();
+        program.wait().unwrap();
+    }
+    assert_eq!(kept, 0, "of {taken}");
+}
+
+#[test]
+fn a_fork_with_the_same_number_gives_nothing_up() {
+    let memory = memory();
+    let Some(mut inside) = contained(&memory) else { return };
+    assert_eq!(inside.ask("unshare"), "0");
+    assert_eq!(inside.ask("take 5"), "true");
+    assert_eq!(inside.ask("fork-and-drop"), "0", "it unmapped what is not its own");
+    assert!(memory.is_locked(5));
 }

@@ -6,3 +6,5 @@
 mod child;
 mod lock;
 mod pidfd;
+mod table;
+mod watch;

@@ -23,6 +23,7 @@ fn notices_an_end_and_nothing_else() {
     assert!(!pidfd.wait(Some(Instant::now() + wait)).unwrap());
     child.signal(libc::SIGCONT);
     assert_eq!(child.ask("end-first-thread"), "still here");
+    assert_eq!(child.hear(), "true");
     assert!(!pidfd.wait(Some(Instant::now() + wait)).unwrap(), "its first thread is not it");
     // Not reaped.
     child.signal(libc::SIGKILL);
