@@ -96,6 +96,20 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
     /// The tenancy that slot `index` is in, or was last in; its generation is 0 if it was never
     /// taken. `None` beyond the last slot. A hint: who has stored its id as owner may not have
     /// begun its tenancy yet.
+    ///
+    /// ```
+    /// # use shm_primitives::{identity::OwnerId, sync::AtomicU32, table::SlotTable};
+    /// let words = [const { AtomicU32::new(0) }; 32];
+    /// let table = SlotTable::<[u32; 2]>::in_words(&words);
+    /// assert_eq!(table.tenancy(0).unwrap().generation(), 0);
+    /// let slot = table.claim(OwnerId::new(1, 1).unwrap(), &[1, 2])?;
+    /// let key = slot.key();
+    /// assert_eq!(table.tenancy(0), Some(key));
+    /// slot.release();
+    /// assert_eq!((table.tenancy(0), table.get(key)), (Some(key), Ok(None)));
+    /// assert_eq!(table.tenancy(2), None);
+    /// # Ok::<(), shm_primitives::table::TableFull>(())
+    /// ```
     pub fn tenancy(&self, index: u32) -> Option<SlotKey> {
         Some(Version(self.slot(index)?.version.load(Relaxed)).key(index))
     }
