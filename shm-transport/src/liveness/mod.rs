@@ -28,7 +28,7 @@
 //! |---|---|
 //! | a thread ends, the first one too | stays: others have the memory still |
 //! | SIGSTOP, a debugger, swapping, a long computation | stays |
-//! | the process ends: it returns, panics, is killed, runs out of memory | falls when its last thread has left the memory, before its parent can get its status |
+//! | the process ends: it returns, panics, is killed, runs out of memory | falls when its last thread has left the memory; as a rule before its parent can get its status |
 //! | it is dumped (core) | stays until the dump is written |
 //! | it is a zombie | has fallen |
 //! | `exec` | falls: the new program does not have the mapping. The pid lives on |
@@ -97,7 +97,7 @@
 //! convicted afterwards, until its record has been taken half a million times.
 //!
 //! **A forked child** has none of it. Its copies of handles mean nothing, dropping them does
-//! nothing, and the memory is not there. It may join under an id of its own after it has opened the
+//! nothing, and the memory is not there. It may join under an id of its own after it has mapped the
 //! file anew.
 //!
 //! **One in a container** with its own pid namespace does all of it in the same way, if it has
@@ -123,8 +123,8 @@
 //!   or others from joining; who can only read it cannot. Nobody can unlock what another holds.
 //!
 //! Linux 3.15 for the locks, 5.3 for pidfds. The idea of proving a process's state by a lock
-//! that the kernel takes away is that of iceoryx2's `process_state`; there it is the process's
-//! POSIX lock, which any close of the file gives up.
+//! that the kernel takes away is that of iceoryx2's `process_state`, which has a file for each
+//! process.
 //!
 //! # Example
 //!

@@ -141,6 +141,7 @@ impl Drop for Child {
 }
 
 pub fn signal_to(pid: i32, signal: i32) {
+    assert!(pid > 1, "{pid} would be others");
     // SAFETY: a system call without memory.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal {signal} to {pid}");
 }
@@ -189,6 +190,27 @@ fn fork() -> i32 {
             pid
         }
     }
+}
+
+/// A child that has the very memory of this process, as one of `vfork` has before it execs.
+fn share() -> i32 {
+    extern "C" fn idle(_: *mut libc::c_void) -> i32 {
+        // SAFETY: system calls without memory.
+        unsafe {
+            libc::alarm(SECONDS);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    let stack = vec![0u128; 4096].leak();
+    // SAFETY: a stack that nobody else uses; what runs on it makes two system calls.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr_range().end.cast();
+        libc::clone(idle, top, libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut())
+    };
+    assert!(pid > 0);
+    pid
 }
 
 /// Not a test, but what the tests start.
@@ -260,6 +282,7 @@ fn obey(path: &Path) {
                 // SAFETY: no memory, and no effect on this process but on its children.
                 say(unsafe { libc::unshare(libc::CLONE_NEWPID) });
             }
+            "share" => say(share()),
             "fork" => say(fork()),
             // A fork that drops its copies of the locks, as one that unwinds does.
             "fork-and-drop" => {

@@ -1,6 +1,6 @@
 //! Silence is not death, and death is noticed.
 
-use crate::child::{Child, Memory};
+use crate::child::{Child, Memory, signal_to};
 use crate::lock::contained;
 use crate::table::{Mapped, enrol, enrolled, memory, soon_dead};
 use shm_primitives::identity::OwnerId;
@@ -120,6 +120,26 @@ fn who_leaves_or_runs_another_program_is_told_too() {
         child.tell("exec");
         assert_eq!(waiter.join().unwrap().unwrap().unwrap().id(), second);
     });
+}
+
+/// Its first process is reaped, its number may be another's, its pidfd has told; and its memory
+/// is still there for somebody to write through.
+#[test]
+fn memory_that_another_has_too_outlives_its_process() {
+    let memory = memory();
+    let mapped = Mapped::of(memory.as_fd());
+    let table = mapped.create(memory.as_fd(), 20);
+    let mut child = Child::start(&memory.path());
+    let id = enrolled(&mut child);
+    let mut watch = DeathWatch::new(&table);
+    watch.add(id).unwrap();
+    let sharer: i32 = child.ask("share").parse().unwrap();
+    child.kill();
+    let patience = Duration::from_millis(300);
+    assert_eq!(watch.wait(Some(Instant::now() + patience)), Ok(None));
+    assert_eq!(table.convict(id), Ok(Verdict::Alive));
+    signal_to(sharer, libc::SIGKILL);
+    assert_eq!(watch.wait(far()).unwrap().unwrap().id(), id);
 }
 
 #[test]
