@@ -12,6 +12,7 @@
 //! | one receiver of many rings | [`ready`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
+//! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
@@ -34,7 +35,7 @@
 //! - `checksum` (default): CRC32C of frames.
 //! - `critical-section`, `unsafe-assume-single-core`: read-modify-writes on targets without
 //!   compare-and-swap, by portable-atomic. Claiming and recovering ends needs them, and so do
-//!   shared notifiers, the ready bitmap and channels.
+//!   shared notifiers, the ready bitmap, channels and slot tables.
 //! - `loom`: with `--cfg loom`, and not otherwise, the atomics are loom's.
 #![no_std]
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -54,6 +55,10 @@ pub mod ready;
 pub mod region;
 pub mod ring;
 pub mod sync;
+// As the channel.
+sync::with_read_modify_write! {
+    pub mod table;
+}
 pub mod wake;
 
 /// Every place whose memory ordering matters, with its partner and the model that
@@ -71,6 +76,12 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     channel::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    table::SITES,
 ];
 
 /// All of [`SITES`], one after the other.

@@ -7,7 +7,9 @@
 //! |---|---|
 //! | processes that should meet, or must not | [`domain`] |
 //! | memory that several processes map | [`segment`] |
+//! | to know who lives, and proof of who does not | [`liveness`] |
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod domain;
+pub mod liveness;
 pub mod segment;

@@ -1,0 +1,65 @@
+//! No child is made while a descriptor that could keep a lock is open.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+static GATE: Mutex<()> = Mutex::new(());
+
+/// The gate's guard, from before a fork until after it.
+struct Held(UnsafeCell<Option<MutexGuard<'static, ()>>>);
+
+// SAFETY: only who holds GATE touches it: `prepare` after it has got the guard, `resume` before
+// it gives the guard back, which one thread does before and after its own fork.
+unsafe impl Sync for Held {}
+
+static HELD: Held = Held(UnsafeCell::new(None));
+
+fn lock() -> MutexGuard<'static, ()> {
+    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+unsafe extern "C" fn prepare() {
+    let guard = lock();
+    // SAFETY: this thread holds the gate.
+    unsafe { *HELD.0.get() = Some(guard) };
+}
+
+/// How many forks this process is away from the one that loaded its program. Its own memory:
+/// nobody else sees it.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that a child made by libc's `fork` does not share with its parent. Its pid it may
+/// share: the first process of each pid namespace is number 1.
+pub(super) fn generation() -> u32 {
+    FORKS.load(Relaxed)
+}
+
+unsafe extern "C" fn resume_in_child() {
+    FORKS.store(generation().wrapping_add(1), Relaxed);
+    // SAFETY: as this function.
+    unsafe { resume() };
+}
+
+/// In the parent, and in the child, whose only thread is the one that forked.
+unsafe extern "C" fn resume() {
+    // SAFETY: this thread holds the gate, since `prepare`.
+    drop(unsafe { (*HELD.0.get()).take() });
+}
+
+/// Runs `f` while no thread of this process is within `fork`.
+///
+/// That is, libc's `fork`, and what is made of it. `posix_spawn` and `vfork` do not count: their
+/// child shares this process's memory, and execs, which closes the descriptor. A bare `clone`
+/// system call is not held up; neither is a fork that began before the first call of this.
+pub(super) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // SAFETY: functions without arguments, which live as long as the process does. If libc
+        // has no memory left for the entry, forks are not held up: what is written above of the
+        // bare system call holds for them then.
+        unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
+    });
+    let _gate = lock();
+    f()
+}

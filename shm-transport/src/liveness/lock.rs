@@ -1,0 +1,164 @@
+//! A locked byte that lives exactly as long as this process's memory.
+
+use super::error::LivenessError;
+use super::fork::{generation, without_forks};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::process::{Pid, getpid};
+use std::ffi::c_void;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+/// An exclusive lock of one byte of a file, kept by a mapping.
+///
+/// The lock belongs to an open file description that nothing refers to but one mapped page of
+/// no access. No descriptor of it is open, so no child inherits it and no close gives it up. It falls
+/// when the mapping goes: at [`Drop`], at `exec`, and when the last thread of the process has
+/// left its memory for good, however it came to its end.
+///
+/// The byte may lie far beyond the end of the file. In a child made by `fork` the value is a
+/// copy without a lock, and dropping it does nothing.
+#[derive(Debug)]
+pub struct ByteLock {
+    /// Where the page is mapped. Never accessed.
+    page: usize,
+    byte: u64,
+    /// Who mapped it: its number, and how many forks away from the first it is.
+    process: (Pid, u32),
+}
+
+fn this_process() -> (Pid, u32) {
+    (getpid(), generation())
+}
+
+/// Bytes to map: the kernel makes a page of it.
+const LENGTH: usize = 1;
+
+impl ByteLock {
+    /// Takes the lock of `byte` in the file that `file` leads to. `None` if another has it.
+    ///
+    /// `file` itself is not locked, only used to open the file once more, for which it must be
+    /// readable and writable for this user. Does not wait for others who have the lock; waits
+    /// for a `fork` of another thread.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened anew, mapped or locked. Nothing is kept then.
+    pub fn take(file: BorrowedFd<'_>, byte: u64) -> Result<Option<Self>, LivenessError> {
+        // A child forked between here and the end would have the descriptor, or the page, and
+        // with it keep the lock up after our death.
+        without_forks(|| {
+            let own = reopen(file, OFlags::RDWR)?;
+            // SAFETY: a new mapping where the kernel likes; nobody can access it.
+            let page = unsafe {
+                mmap(ptr::null_mut(), LENGTH, ProtFlags::empty(), MapFlags::SHARED, &own, 0)
+            };
+            let page = page.map_err(LivenessError::os("mapping the page that keeps a lock"))?;
+            let this = Self { page: page.addr(), byte, process: this_process() };
+            // SAFETY: the mapping just made, and of all advice one that changes nothing in it.
+            unsafe { madvise(page, LENGTH, Advice::LinuxDontFork) }
+                .map_err(LivenessError::os("keeping the lock's page from children"))?;
+            let mut lock = exclusive(byte);
+            match control(own.as_fd(), Command::Set, &mut lock) {
+                Ok(()) => Ok(Some(this)),
+                Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
+                Err(errno) => Err(LivenessError::os("locking a byte")(errno)),
+            }
+        })
+    }
+
+    /// The byte that is locked.
+    pub fn byte(&self) -> u64 {
+        self.byte
+    }
+
+    /// Whether this is the process that took the lock, and not a fork of it.
+    pub fn is_ours(&self) -> bool {
+        this_process() == self.process
+    }
+}
+
+impl Drop for ByteLock {
+    fn drop(&mut self) {
+        // In a forked child the page is not there, and something else may be.
+        if !self.is_ours() {
+            return;
+        }
+        let page = ptr::without_provenance_mut::<c_void>(self.page);
+        // SAFETY: the page that `take` mapped in this process and that nobody else knows of.
+        // With memory too short even for that, the lock stays until the process ends.
+        let _ = unsafe { munmap(page, LENGTH) };
+    }
+}
+
+/// Whether anybody has a lock of `byte` in the file that `file` leads to: a [`ByteLock`], of
+/// whatever process, this one too.
+///
+/// A system call, which the kernel answers without waiting, in a time that grows with the number
+/// of locks in the file.
+///
+/// # Errors
+///
+/// The kernel's, of which none is known for a descriptor of a file.
+pub fn is_locked(file: BorrowedFd<'_>, byte: u64) -> Result<bool, LivenessError> {
+    let mut lock = exclusive(byte);
+    control(file, Command::Get, &mut lock).map_err(LivenessError::os("looking at a lock"))?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// A new description of the file that `file` leads to, whatever its name leads to by now.
+pub(super) fn reopen(file: BorrowedFd<'_>, access: OFlags) -> Result<OwnedFd, LivenessError> {
+    let failed = |errno| LivenessError::Reopen { errno };
+    // Of the thread, which may have descriptors of its own.
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    let opened = openat(CWD, path, access | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    let (wanted, found) = (fstat(file).map_err(failed)?, fstat(&opened).map_err(failed)?);
+    if (wanted.st_dev, wanted.st_ino) != (found.st_dev, found.st_ino) {
+        // Somebody has mounted over /proc.
+        return Err(failed(Errno::NOENT));
+    }
+    Ok(opened)
+}
+
+#[cfg(target_pointer_width = "64")]
+type Lock = libc::flock;
+#[cfg(not(target_pointer_width = "64"))]
+type Lock = libc::flock64;
+
+enum Command {
+    Set,
+    Get,
+}
+
+fn exclusive(byte: u64) -> Lock {
+    // SAFETY: integers, for which zero is a value; with the padding that some targets have.
+    let mut lock: Lock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as _;
+    lock.l_whence = libc::SEEK_SET as _;
+    lock.l_start = byte as _;
+    lock.l_len = 1;
+    lock
+}
+
+fn control(file: BorrowedFd<'_>, command: Command, lock: &mut Lock) -> Result<(), Errno> {
+    let command = match command {
+        Command::Set => libc::F_OFD_SETLK,
+        Command::Get => libc::F_OFD_GETLK,
+    };
+    // SAFETY: an open descriptor, a command that takes the kernel's structure of 64-bit offsets,
+    // and a valid one to read and write.
+    #[cfg(target_pointer_width = "64")]
+    let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, lock as *mut Lock) };
+    // Some C libraries' fcntl takes the structure of 32-bit offsets here, which reach only half
+    // of the bytes; the system call itself does not.
+    // SAFETY: as above.
+    #[cfg(not(target_pointer_width = "64"))]
+    let answer =
+        unsafe { libc::syscall(libc::SYS_fcntl64, file.as_raw_fd(), command, lock as *mut Lock) };
+    if answer >= 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
