@@ -6,15 +6,15 @@
 //! already, and only stores.
 
 use crate::harness::{Lent, check, check_eq, explore, explore_bounded, models, owner};
-use loom::sync::{Arc, Mutex};
+use loom::sync::{Arc, Mutex, MutexGuard};
 use loom::thread;
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::sync::AtomicU32;
 use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::table::{Slot, SlotKey, SlotTable, Snapshot};
+use std::sync::PoisonError;
 
 pub(super) type Table = SlotTable<'static, [u32; 2], 1>;
-pub(super) type Held = Slot<'static, [u32; 2], 1>;
 
 /// Ids of holders; not of this table's slots.
 pub(super) const FIRST: u32 = 101;
@@ -28,7 +28,7 @@ pub(super) fn entry(n: u32) -> [u32; 2] {
 /// A table that outlives the threads of its model.
 pub(super) fn table(slots: u32) -> (Lent<Vec<AtomicU32>>, Table) {
     let words = Table::words_for(slots).unwrap();
-    let memory = Lent::new((0..words).map(|_| AtomicU32::new(0)).collect());
+    let memory = Lent::new((0..words).map(|_| AtomicU32::new(0)).collect::<Vec<_>>());
     // SAFETY: every model keeps the first until its threads are joined.
     let table = Table::in_words(unsafe { memory.get() });
     (memory, table)
@@ -71,8 +71,13 @@ impl Locks {
         Self(Arc::new(Mutex::new(Vec::new())))
     }
 
+    fn list(&self) -> MutexGuard<'_, Vec<OwnerId>> {
+        // A death while it was locked leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn take(&self, id: OwnerId) -> Option<Lock> {
-        let mut locked = self.0.lock().unwrap();
+        let mut locked = self.list();
         if locked.contains(&id) {
             return None;
         }
@@ -81,14 +86,14 @@ impl Locks {
     }
 
     pub(super) fn is_held(&self, id: OwnerId) -> bool {
-        self.0.lock().unwrap().contains(&id)
+        self.list().contains(&id)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // A death drops it too, as the kernel does.
-        self.0.0.lock().unwrap().retain(|id| *id != self.1);
+        self.0.list().retain(|id| *id != self.1);
     }
 }
 
@@ -311,7 +316,7 @@ models! {
                 check!(locks.is_held(id), "no lock");
                 check_eq!(table.get(id.into()).unwrap().map(|found| found.owner), Some(id), "record");
             }
-            check_eq!(locks.0.lock().unwrap().len(), usize::from(id.is_some()), "locks");
+            check_eq!(locks.list().len(), usize::from(id.is_some()), "locks");
         });
     }
 
