@@ -16,6 +16,7 @@ mod frame;
 mod message;
 mod monitor;
 mod spsc;
+mod table;
 mod wake;
 
 pub use channel::hostile as channel_hostile;
@@ -23,6 +24,7 @@ pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use message::parse as message;
 pub use monitor::monitor;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
+pub use table::hostile as table_hostile;
 pub use wake::hostile as wake_hostile;
 
 /// A body: it panics if what the bytes describe finds a fault.
@@ -38,6 +40,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("monitor", monitor),
     ("channel_hostile", channel_hostile),
     ("wake_hostile", wake_hostile),
+    ("table_hostile", table_hostile),
 ];
 
 #[cfg(fuzzing)]

@@ -8,6 +8,7 @@ pub mod monitor;
 pub mod part;
 pub mod ready;
 pub mod spsc;
+pub mod table;
 pub mod wake;
 
 /// Every model, by name.
@@ -20,6 +21,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         ready::MODELS,
         monitor::MODELS,
         channel::MODELS,
+        table::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

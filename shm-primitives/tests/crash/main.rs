@@ -13,4 +13,5 @@ mod harness;
 mod monitor;
 mod ready;
 mod spsc;
+mod table;
 mod wake;

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod monitor;
 pub mod ready;
 pub mod spsc;
+pub mod table;
 pub mod wake;
 
 use crate::harness::{check, explore_bounded, models, owner};
@@ -29,6 +30,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     ready::MODELS,
     monitor::MODELS,
     channel::MODELS,
+    table::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.
