@@ -12,6 +12,7 @@
 //! | one receiver of many rings | [`ready`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
+//! | several structures in one piece of memory, opened as one | [`segment`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
@@ -53,6 +54,7 @@ pub mod part;
 pub mod ready;
 pub mod region;
 pub mod ring;
+pub mod segment;
 pub mod sync;
 pub mod wake;
 
@@ -65,6 +67,7 @@ pub const SITES: &[&[sync::Site]] = &[
     wake::SITES,
     ready::SITES,
     monitor::SITES,
+    segment::SITES,
     #[cfg(any(
         target_has_atomic = "32",
         feature = "critical-section",
