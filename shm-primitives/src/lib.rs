@@ -13,6 +13,7 @@
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
 //! | several structures in one piece of memory, opened as one | [`segment`] |
+//! | the segments of a service and of a registry of nodes | [`layout`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
@@ -48,6 +49,9 @@ sync::with_read_modify_write! {
     pub mod channel;
 }
 pub mod identity;
+// Made of memory from elsewhere, which loom has none of.
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+pub mod layout;
 pub mod message;
 pub mod monitor;
 pub mod part;

@@ -228,7 +228,7 @@ fn spoilt_segments() {
         (&[(at::MAGIC, 0), (at::STATE, INIT)], Initialising { owner: by }),
         (&[(at::STATE, INIT), (at::OWNER, 0)], Initialising { owner: None }),
         (&[(at::VERSION, 1)], WrongVersion { found: 1, wanted: 2 }),
-        (&[(at::MIN_READER, 4)], NewerRequired { part: None, found: 4, wanted: 3 }),
+        (&[(at::MIN_READER, 4)], NewerRequired { found: 4, wanted: 3 }),
         (&[(at::STATE, 2)], Closing { owner: by }),
         (&[(at::STATE, 2), (at::OWNER, 9)], Closing { owner: None }),
         (&[(at::STATE, 0)], corrupt("state of the segment", 0, 2)),
@@ -281,7 +281,7 @@ fn versions() {
     assert_eq!(attach(3, 3, [A]), Ok(3));
     assert_eq!(attach(2, 1, [A]), Ok(3), "older reader");
     assert_eq!(attach(9, 3, [A]), Ok(3), "newer reader");
-    let newer = SegmentError::NewerRequired { part: None, found: 2, wanted: 1 };
+    let newer = SegmentError::NewerRequired { found: 2, wanted: 1 };
     assert_eq!(attach(1, 1, [A]), Err(newer));
     assert_eq!(attach(9, 4, [A]), Err(SegmentError::WrongVersion { found: 3, wanted: 4 }));
     // It does not know the one part that is required.

@@ -67,10 +67,6 @@ pub struct Segment<'a, const N: usize> {
     places: [Option<Place>; N],
 }
 
-// SAFETY: what a shared reference to it gives out are regions, whose further use is decided by
-// the unsafe constructors of structures, and loads of atomic words.
-unsafe impl<const N: usize> Sync for Segment<'_, N> {}
-
 /// What header and table say: everything but where.
 struct Facts<const N: usize> {
     version: u32,
@@ -242,11 +238,7 @@ unsafe fn check<const N: usize>(
     }
     let min_reader = words.get(at::MIN_READER);
     if min_reader > known.version {
-        return Err(SegmentError::NewerRequired {
-            part: None,
-            found: min_reader,
-            wanted: known.version,
-        });
+        return Err(SegmentError::NewerRequired { found: min_reader, wanted: known.version });
     }
     check_state(words)?;
     let size = words.get_long(at::SIZE);

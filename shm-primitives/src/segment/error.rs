@@ -40,10 +40,8 @@ pub enum SegmentError {
         /// The oldest version that this crate reads.
         wanted: u32,
     },
-    /// The segment, or the part named, can be read only by a newer version of this crate.
+    /// The segment can be read only by a newer version of this crate.
     NewerRequired {
-        /// The part; `None` for the segment itself.
-        part: Option<PartId>,
         /// The lowest version that can read it.
         found: u32,
         /// The version of this crate.
@@ -156,13 +154,9 @@ impl fmt::Display for SegmentError {
                 f,
                 "segment version {found}, and this build reads {wanted} and later: create it anew"
             ),
-            Self::NewerRequired { part: None, found, wanted } => write!(
+            Self::NewerRequired { found, wanted } => write!(
                 f,
                 "only version {found} and later can read this segment, and this build is version {wanted}: update it"
-            ),
-            Self::NewerRequired { part: Some(part), found, wanted } => write!(
-                f,
-                "only version {found} and later can read part {part}, and this build is version {wanted}: update it"
             ),
             Self::Initialising { owner } => write!(
                 f,
