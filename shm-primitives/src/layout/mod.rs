@@ -12,3 +12,11 @@ pub mod lrpc;
 crate::sync::with_read_modify_write! {
     pub mod phoenix;
 }
+
+use crate::part::AttachError;
+use crate::segment::{PartId, SegmentError};
+
+/// Says which part an error is about.
+fn in_part(part: PartId) -> impl Fn(AttachError) -> SegmentError {
+    move |error| SegmentError::Part { part, error }
+}

@@ -112,13 +112,6 @@ pub enum SegmentError {
     Corrupt(Corrupt),
 }
 
-impl SegmentError {
-    /// Says which part an error is about.
-    pub(crate) fn in_part(part: PartId) -> impl Fn(AttachError) -> Self {
-        move |error| Self::Part { part, error }
-    }
-}
-
 /// "by record 3, generation 1", or nobody.
 struct By(Option<OwnerId>);
 

@@ -58,7 +58,7 @@
 //! | who dies | where | what is left |
 //! |---|---|---|
 //! | creator | before the magic is cleared | what stood there |
-//! | creator | before the magic is stored | no segment: [`WrongMagic`](SegmentError::WrongMagic), or, once the state was stored, [`Initialising`](SegmentError::Initialising), which says who began it. Whoever owns the memory may create it anew, in the next epoch |
+//! | creator | before the magic is stored | no segment: [`Initialising`](SegmentError::Initialising), which says who began it, or in the first and the last moment [`WrongMagic`](SegmentError::WrongMagic). Whoever owns the memory may create it anew, in the next epoch |
 //! | owner | before *closing* is stored | a segment that is ready; its successor takes the owner word over ([`recover_control`](Segment::recover_control)) |
 //! | owner | after it | one that is closing; the successor may unlink it |
 //! | opener | anywhere | nothing of this module's |

@@ -1,6 +1,7 @@
 //! The lanes of one group: header, monitors, channels.
 
 use super::GroupShape;
+use crate::layout::in_part;
 use crate::channel::{self, Limits, WorkerChannel};
 use crate::monitor::ThreadMonitor;
 use crate::part::{AttachError, Corrupt, Kind, LINE, PartHeader, layout_hash};
@@ -23,7 +24,7 @@ pub(super) unsafe fn create(
     id: PartId,
     shape: &GroupShape,
 ) -> Result<(), SegmentError> {
-    let failed = SegmentError::in_part(id);
+    let failed = in_part(id);
     let impossible = SegmentError::Impossible("there is no such shape");
     let (Some(options), Some(stride)) = (shape.channel(), shape.channel_stride()) else {
         return Err(impossible);

@@ -141,6 +141,7 @@ pub use shape::{GroupShape, Shape};
 
 use crate::channel::{Lane, WorkerChannel};
 use crate::identity::OwnerId;
+use crate::layout::in_part;
 use crate::monitor::{Group, Snapshot, ThreadMonitor};
 use crate::part::{Corrupt, Kind};
 use crate::region::Region;
@@ -271,7 +272,7 @@ impl<'a> PhoenixShmLayout<'a> {
             if let Some(region) = segment.part(part(group)) {
                 // SAFETY: passed on.
                 let attached = unsafe { Lanes::attach(region) };
-                *lanes = Some(attached.map_err(SegmentError::in_part(part(group)))?);
+                *lanes = Some(attached.map_err(in_part(part(group)))?);
             }
         }
         let next = [AtomicU32::new(0), AtomicU32::new(0)];
