@@ -12,6 +12,7 @@
 //! | one receiver of many rings | [`ready`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
+//! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
 //! | several structures in one piece of memory, opened as one | [`segment`] |
 //! | the segments of a service and of a registry of nodes | [`layout`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
@@ -36,7 +37,7 @@
 //! - `checksum` (default): CRC32C of frames.
 //! - `critical-section`, `unsafe-assume-single-core`: read-modify-writes on targets without
 //!   compare-and-swap, by portable-atomic. Claiming and recovering ends needs them, and so do
-//!   shared notifiers, the ready bitmap and channels.
+//!   shared notifiers, the ready bitmap, channels and slot tables.
 //! - `loom`: with `--cfg loom`, and not otherwise, the atomics are loom's.
 #![no_std]
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -49,9 +50,11 @@ sync::with_read_modify_write! {
     pub mod channel;
 }
 pub mod identity;
-// Made of memory from elsewhere, which loom has none of.
-#[cfg(not(all(loom, any(test, feature = "loom"))))]
-pub mod layout;
+// As the channel; and made of memory from elsewhere, which loom has none of.
+sync::with_read_modify_write! {
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub mod layout;
+}
 pub mod message;
 pub mod monitor;
 pub mod part;
@@ -60,6 +63,10 @@ pub mod region;
 pub mod ring;
 pub mod segment;
 pub mod sync;
+// As the channel.
+sync::with_read_modify_write! {
+    pub mod table;
+}
 pub mod wake;
 
 /// Every place whose memory ordering matters, with its partner and the model that
@@ -78,6 +85,12 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     channel::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    table::SITES,
 ];
 
 /// All of [`SITES`], one after the other.

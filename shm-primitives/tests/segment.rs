@@ -17,7 +17,6 @@ use std::collections::BTreeSet;
 mod at {
     pub const MAGIC: usize = 0;
     pub const VERSION: usize = 4;
-    pub const OWN: usize = 8;
     pub const MIN_READER: usize = 16;
     pub const STATE: usize = 20;
     pub const EPOCH: usize = 24;

@@ -81,6 +81,13 @@ pub enum AttachError {
         /// The capacity asked for.
         wanted: u32,
     },
+    /// A table of no slots, or of more than there can be.
+    BadSlotCount {
+        /// The number in the header or asked for.
+        found: u32,
+        /// The largest that is possible.
+        maximum: u32,
+    },
     /// The replies that a channel is to have room for are too large for its response ring.
     NoRoomForReplies {
         /// Bytes the response ring has.
@@ -119,6 +126,13 @@ pub enum ClaimError {
     NotTheOwner {
         /// Who has it; `None` for nobody: then claim it.
         found: Option<OwnerId>,
+    },
+    /// There is no such place in the table.
+    NoSuchPlace {
+        /// The place asked for.
+        found: u32,
+        /// How many there are.
+        places: u32,
     },
     /// A position or an owner word is impossible.
     Corrupt(Corrupt),
@@ -178,6 +192,9 @@ impl fmt::Display for AttachError {
             Self::UnexpectedCapacity { found, wanted } => {
                 write!(f, "capacity {found} instead of {wanted}")
             }
+            Self::BadSlotCount { found, maximum } => {
+                write!(f, "{found} slots, where a table has from 1 to {maximum}")
+            }
             Self::NoRoomForReplies { found, wanted } => {
                 write!(
                     f,
@@ -214,6 +231,9 @@ impl fmt::Display for ClaimError {
             }
             Self::NotTheOwner { found: None } => {
                 write!(f, "in use by nobody: claim it instead of recovering it")
+            }
+            Self::NoSuchPlace { found, places } => {
+                write!(f, "place {found}, where there are {places}, from 0 on")
             }
             Self::Corrupt(corrupt) => corrupt.fmt(f),
         }

@@ -62,6 +62,8 @@ impl Kind {
     pub const SPSC_RING: Self = Self(1);
     /// [`FrameRing`](crate::ring::frame).
     pub const FRAME_RING: Self = Self(2);
+    /// [`SlotTable`](crate::table).
+    pub const SLOT_TABLE: Self = Self(3);
     /// A group of workers with their lanes: [`layout::phoenix`](crate::layout).
     pub const WORKER_GROUP: Self = Self(6);
     /// Equal pieces of memory for whoever claims their numbers:
@@ -74,6 +76,7 @@ impl fmt::Display for Kind {
         match *self {
             Self::SPSC_RING => f.write_str("SPSC ring"),
             Self::FRAME_RING => f.write_str("frame ring"),
+            Self::SLOT_TABLE => f.write_str("slot table"),
             Self::WORKER_GROUP => f.write_str("worker group"),
             Self::CHANNEL_AREA => f.write_str("channel area"),
             Self(other) => write!(f, "number {other}"),
@@ -232,29 +235,12 @@ impl PartHeader {
         region: &Region<'a>,
         expected: Expected,
     ) -> Result<(&'a Self, Facts), AttachError> {
-        // SAFETY: atomic words in repr(C); under loom made there, by contract.
-        let this = unsafe { region.words::<Self>()? };
-        let magic = this.magic.load(ATTACH);
-        if magic != Self::MAGIC {
-            return Err(AttachError::WrongMagic { found: magic, wanted: Self::MAGIC });
-        }
-        let kind = Kind(this.kind.load(Relaxed));
-        if kind != expected.kind {
-            return Err(AttachError::WrongKind { found: kind, wanted: expected.kind });
-        }
-        let version = this.version.load(Relaxed);
-        if version < expected.version {
-            return Err(AttachError::WrongVersion { found: version, wanted: expected.version });
-        }
-        let min_reader = this.min_reader.load(Relaxed);
-        if min_reader > expected.version {
-            return Err(AttachError::NewerRequired { found: min_reader, wanted: expected.version });
-        }
-        let stride = this.stride.load(Relaxed);
+        // SAFETY: passed on.
+        let (this, facts) = unsafe { Self::read(region, expected.kind, expected.version)? };
+        let Facts { stride, capacity, .. } = facts;
         if stride != expected.stride {
             return Err(AttachError::WrongElementSize { found: stride, wanted: expected.stride });
         }
-        let capacity = this.capacity.load(Relaxed);
         if !capacity.is_power_of_two() || capacity > expected.max_capacity {
             return Err(AttachError::BadCapacity {
                 found: capacity,
@@ -266,12 +252,44 @@ impl PartHeader {
         {
             return Err(AttachError::UnexpectedCapacity { found: capacity, wanted });
         }
+        Ok((this, facts))
+    }
+
+    /// The same, checking only that the part is of this kind and that version `version` can
+    /// read it: for structures that judge their capacity and stride themselves.
+    ///
+    /// # Safety
+    ///
+    /// As [`check`](Self::check).
+    pub(crate) unsafe fn read<'a>(
+        region: &Region<'a>,
+        wanted: Kind,
+        reader: u32,
+    ) -> Result<(&'a Self, Facts), AttachError> {
+        // SAFETY: atomic words in repr(C); under loom made there, by contract.
+        let this = unsafe { region.words::<Self>()? };
+        let magic = this.magic.load(ATTACH);
+        if magic != Self::MAGIC {
+            return Err(AttachError::WrongMagic { found: magic, wanted: Self::MAGIC });
+        }
+        let kind = Kind(this.kind.load(Relaxed));
+        if kind != wanted {
+            return Err(AttachError::WrongKind { found: kind, wanted });
+        }
+        let version = this.version.load(Relaxed);
+        if version < reader {
+            return Err(AttachError::WrongVersion { found: version, wanted: reader });
+        }
+        let min_reader = this.min_reader.load(Relaxed);
+        if min_reader > reader {
+            return Err(AttachError::NewerRequired { found: min_reader, wanted: reader });
+        }
         let facts = Facts {
             kind,
             version,
             layout: this.layout.load(Relaxed),
-            capacity,
-            stride,
+            capacity: this.capacity.load(Relaxed),
+            stride: this.stride.load(Relaxed),
             options: this.options.load(Relaxed),
             data: this.data.load(Relaxed),
             start: this.start.load(Relaxed),
@@ -329,7 +347,7 @@ pub(crate) fn owner_of(header: &PartHeader, end: End) -> Result<Option<OwnerId>,
     decode_owner(word)
 }
 
-fn decode_owner(word: u32) -> Result<Option<OwnerId>, Corrupt> {
+pub(crate) fn decode_owner(word: u32) -> Result<Option<OwnerId>, Corrupt> {
     match OwnerId::from_word(word) {
         None if word != 0 => Err(bad_owner(word)),
         id => Ok(id),

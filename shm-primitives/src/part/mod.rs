@@ -6,13 +6,13 @@
 //!  0  magic           "SHMP"; written last when a part is made
 //!  4  version         of this kind's layout
 //!  8  kind            which structure
-//! 12  layout          hash over kind, element size and alignment
+//! 12  layout          hash over kind, element size and alignment; over kind and tag of a slot table
 //! 16  min_reader      the lowest version whose readers understand this part
-//! 20  capacity        elements, or bytes of a frame ring; a power of two
+//! 20  capacity        elements, or bytes of a frame ring; a power of two, but for a slot table
 //! 24  stride          bytes an element takes; 1 for a frame ring
-//! 28  options         checksum, alignment of the data as a power of two
+//! 28  options         checksum, alignment of the data as a power of two; live words of a slot
 //! 32  data            offset of the data from the start of the part
-//! 36  start           the position it was created at
+//! 36  start           the position it was created at; bytes of a slot table's entry
 //! 40  owner 0         who has the writing end, 0 for nobody
 //! 44  owner 1         who has the reading end
 //! 48  reserved        16 bytes, zero
@@ -36,7 +36,8 @@ mod header;
 pub use error::{AttachError, ClaimError, Corrupt};
 pub use header::{End, Kind, PartHeader};
 pub(crate) use header::{
-    Expected, Facts, LINE, Line, SITES, check_region, data_of, layout_hash, owner_of, release_owner,
+    Expected, Facts, LINE, Line, SITES, check_region, data_of, decode_owner, layout_hash, owner_of,
+    release_owner,
 };
 crate::sync::with_read_modify_write! {
     pub(crate) use header::{claim_owner, recover_owner};

@@ -6,7 +6,7 @@ use super::{
     PartId, RELEASE, REQUIRED, ROLE_SHIFT, SegmentError, State, at,
 };
 use crate::identity::OwnerId;
-use crate::part::{Corrupt, Kind};
+use crate::part::{Corrupt, Kind, decode_owner};
 use crate::region::Region;
 use crate::sync::{crash, fence, with_read_modify_write};
 use core::fmt;
@@ -337,17 +337,6 @@ fn check_entry<const N: usize>(
 
 fn corrupt(what: &'static str, found: u32, limit: u32) -> SegmentError {
     SegmentError::Corrupt(Corrupt { what, found, limit })
-}
-
-fn decode_owner(word: u32) -> Result<Option<OwnerId>, Corrupt> {
-    match OwnerId::from_word(word) {
-        None if word != 0 => Err(Corrupt {
-            what: "owner word, of no generation",
-            found: word,
-            limit: 1 << OwnerId::INDEX_BITS,
-        }),
-        owner => Ok(owner),
-    }
 }
 
 with_read_modify_write! {

@@ -5,7 +5,6 @@ use crate::channel::Recovered;
 use crate::identity::{Dead, OwnerId};
 use crate::monitor::{MonitorWriter, Snapshot, Transaction};
 use crate::part::ClaimError;
-use core::fmt;
 
 /// A worker that had been at one message for long when it was looked at: the first step of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,34 +48,6 @@ impl Suspect {
     /// the lane any more.
     pub fn owner(&self) -> Option<OwnerId> {
         self.owner
-    }
-}
-
-/// Why a worker's lane could not be recovered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum RecoverError {
-    /// The segment has no such worker.
-    NoSuchWorker(Place),
-    /// Its ends could not be taken.
-    Claim(ClaimError),
-}
-
-impl fmt::Display for RecoverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchWorker(place) => write!(f, "there is no {place}"),
-            Self::Claim(error) => write!(f, "the lane cannot be recovered: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for RecoverError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Claim(error) => Some(error),
-            Self::NoSuchWorker(_) => None,
-        }
     }
 }
 
@@ -125,7 +96,8 @@ impl<'a> PhoenixShmLayout<'a> {
     ///
     /// # Errors
     ///
-    /// There is no such worker, or the lane is not the dead one's; nothing was changed then.
+    /// `NoSuchPlace` if the group has no such worker; else as
+    /// [`recover_worker`](crate::channel::WorkerChannel::recover_worker).
     #[doc(alias = "RecoverCrashedWorkers")]
     pub fn recover_crashed<'m>(
         &self,
@@ -133,10 +105,16 @@ impl<'a> PhoenixShmLayout<'a> {
         dead: Dead<OwnerId>,
         owner: OwnerId,
         monitor: &'m mut MonitorWriter<'_>,
-    ) -> Result<Recovered<'a, 'm>, RecoverError> {
-        let none = RecoverError::NoSuchWorker(place);
-        let channel = self.channel(place).ok_or(none)?;
-        let lane = self.lane(place.group, place.worker).ok_or(none)?;
-        channel.recover_worker(dead, owner, lane, monitor).map_err(RecoverError::Claim)
+    ) -> Result<Recovered<'a, 'm>, ClaimError> {
+        let (Some(channel), Some(lane)) =
+            (self.channel(place), self.lane(place.group, place.worker))
+        else {
+            return Err(ClaimError::NoSuchPlace {
+                found: u32::try_from(place.worker).unwrap_or(u32::MAX),
+                // At most 2^14.
+                places: self.workers(place.group) as u32,
+            });
+        };
+        channel.recover_worker(dead, owner, lane, monitor)
     }
 }

@@ -136,12 +136,12 @@ mod crashed;
 mod group;
 mod shape;
 
-pub use crashed::{Noted, RecoverError, Suspect};
+pub use crashed::{Noted, Suspect};
 pub use shape::{GroupShape, Shape};
 
 use crate::channel::{Lane, WorkerChannel};
 use crate::identity::OwnerId;
-use crate::layout::in_part;
+use crate::layout::{in_part, whole};
 use crate::monitor::{Group, Snapshot, ThreadMonitor};
 use crate::part::{Corrupt, Kind};
 use crate::region::Region;
@@ -408,11 +408,4 @@ impl<'a> PhoenixShmLayout<'a> {
         next.store(best as u32 + 1, Relaxed);
         Some(best)
     }
-}
-
-/// All of a region, once more.
-fn whole<'a>(region: &Region<'a>) -> Result<Region<'a>, SegmentError> {
-    let len = region.len();
-    let too_small = SegmentError::TooSmall { found: len as u64, wanted: len as u64 };
-    region.part(0, len).ok_or(too_small)
 }
