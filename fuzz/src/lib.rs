@@ -15,6 +15,7 @@ mod common;
 mod frame;
 mod message;
 mod monitor;
+mod segment;
 mod spsc;
 mod table;
 mod wake;
@@ -23,6 +24,7 @@ pub use channel::hostile as channel_hostile;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use message::parse as message;
 pub use monitor::monitor;
+pub use segment::{hostile as segment_hostile, layouts as layout_hostile};
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 pub use table::hostile as table_hostile;
 pub use wake::hostile as wake_hostile;
@@ -41,6 +43,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("channel_hostile", channel_hostile),
     ("wake_hostile", wake_hostile),
     ("table_hostile", table_hostile),
+    ("segment_hostile", segment_hostile),
+    ("layout_hostile", layout_hostile),
 ];
 
 #[cfg(fuzzing)]

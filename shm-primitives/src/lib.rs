@@ -13,6 +13,8 @@
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
 //! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
+//! | several structures in one piece of memory, opened as one | [`segment`] |
+//! | the segments of a service and of a registry of nodes | [`layout`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
@@ -48,12 +50,18 @@ sync::with_read_modify_write! {
     pub mod channel;
 }
 pub mod identity;
+// As the channel; and made of memory from elsewhere, which loom has none of.
+sync::with_read_modify_write! {
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub mod layout;
+}
 pub mod message;
 pub mod monitor;
 pub mod part;
 pub mod ready;
 pub mod region;
 pub mod ring;
+pub mod segment;
 pub mod sync;
 // As the channel.
 sync::with_read_modify_write! {
@@ -70,6 +78,7 @@ pub const SITES: &[&[sync::Site]] = &[
     wake::SITES,
     ready::SITES,
     monitor::SITES,
+    segment::SITES,
     #[cfg(any(
         target_has_atomic = "32",
         feature = "critical-section",

@@ -19,6 +19,8 @@ pub struct Region<'a> {
 // SAFETY: a region is an address and a length; what may be done with the memory
 // is decided by the unsafe constructors and by the structures made on it.
 unsafe impl Send for Region<'_> {}
+// SAFETY: as above; a shared reference gives out further regions, and so does one that was sent.
+unsafe impl Sync for Region<'_> {}
 
 impl<'a> Region<'a> {
     /// The `len` bytes at `base`.

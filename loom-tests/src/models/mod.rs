@@ -7,6 +7,7 @@ pub mod frame;
 pub mod monitor;
 pub mod part;
 pub mod ready;
+pub mod segment;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -22,6 +23,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         monitor::MODELS,
         channel::MODELS,
         table::MODELS,
+        segment::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

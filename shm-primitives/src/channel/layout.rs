@@ -30,6 +30,11 @@ impl Limits {
         Self { reply, progress }
     }
 
+    /// Bytes of the largest frame in the response ring.
+    pub(crate) const fn largest_frame(self) -> u64 {
+        footprint(if self.reply > self.progress { self.reply } else { self.progress })
+    }
+
     /// Bytes in the ring that the replies to one call may take: a final one and a progress one.
     const fn a_call(self, packing: Packing) -> u64 {
         footprint(self.reply) + footprint(self.progress) + 2 * packing.most_waste() as u64
@@ -38,10 +43,9 @@ impl Limits {
     /// Bytes that are not left for replies: the padding where the larger kind does not fit
     /// before the end of the data, and the word after the last frame.
     const fn overhead(self) -> u64 {
-        let largest = if self.reply > self.progress { self.reply } else { self.progress };
         // Padding is a multiple of 8 and shorter than the frame it makes room for; the word is 8
         // bytes.
-        footprint(largest)
+        self.largest_frame()
     }
 
     /// How many calls a response ring has room for. See the proof in the
@@ -211,6 +215,46 @@ impl<'a> WorkerChannel<'a> {
         let limits = Limits::from_words(responses.extra());
         check_limits(limits, responses.capacity() as u32, responses.packing())?;
         Ok(Self { requests, responses, limits })
+    }
+
+    /// The channel with these options at the start of `region`, without a look at its headers.
+    /// `None` if the region is too small.
+    ///
+    /// # Safety
+    ///
+    /// As [`attach`](Self::attach); the region is aligned, and somebody has seen that the channel
+    /// there [has](Self::has) them.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub(crate) unsafe fn assume(region: &Region<'a>, options: Options) -> Option<Self> {
+        let Options { requests, responses, limits } = options;
+        if region.len() < options.required_size()? {
+            return None;
+        }
+        let second = rest(region, options.responses_at()?).ok()?;
+        // SAFETY: the contract; both rings lie in the region (just checked).
+        let (requests, responses) = unsafe {
+            (FrameRingRef::assume(region, requests), FrameRingRef::assume(&second, responses))
+        };
+        Some(Self { requests, responses, limits })
+    }
+
+    /// Whether it is as `options` say, but for where its positions began.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub(crate) fn has(&self, options: &Options) -> bool {
+        let same = |ring: &FrameRingRef<'_>, options: &frame::Options| {
+            ring.capacity() == options.capacity as usize
+                && ring.packing() == options.packing
+                && ring.checksum() == options.checksum
+        };
+        same(&self.requests, &options.requests)
+            && same(&self.responses, &options.responses)
+            && self.limits == options.limits
+    }
+
+    /// Bytes of the requests that wait or are in hand, for somebody who has neither end: an
+    /// estimate, as [`FrameRingRef::queued`] says.
+    pub fn queued(&self) -> usize {
+        self.requests.queued()
     }
 
     /// Who has the client's two ends: the requests' writer and the responses' reader. Only a

@@ -64,6 +64,11 @@ impl Kind {
     pub const FRAME_RING: Self = Self(2);
     /// [`SlotTable`](crate::table).
     pub const SLOT_TABLE: Self = Self(3);
+    /// A group of workers with their lanes: [`layout::phoenix`](crate::layout).
+    pub const WORKER_GROUP: Self = Self(6);
+    /// Equal pieces of memory for whoever claims their numbers:
+    /// [`layout::lrpc`](crate::layout).
+    pub const CHANNEL_AREA: Self = Self(7);
 }
 
 impl fmt::Display for Kind {
@@ -72,6 +77,8 @@ impl fmt::Display for Kind {
             Self::SPSC_RING => f.write_str("SPSC ring"),
             Self::FRAME_RING => f.write_str("frame ring"),
             Self::SLOT_TABLE => f.write_str("slot table"),
+            Self::WORKER_GROUP => f.write_str("worker group"),
+            Self::CHANNEL_AREA => f.write_str("channel area"),
             Self(other) => write!(f, "number {other}"),
         }
     }

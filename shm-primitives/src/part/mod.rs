@@ -37,10 +37,11 @@ mod header;
 pub use error::{AttachError, ClaimError, Corrupt};
 pub use header::{End, Kind, PartHeader};
 pub(crate) use header::{
-    Expected, Facts, LINE, Line, SITES, check_region, data_of, layout_hash, owner_of, release_owner,
+    Expected, Facts, LINE, Line, SITES, check_region, data_of, decode_owner, layout_hash, owner_of,
+    release_owner,
 };
 crate::sync::with_read_modify_write! {
-    pub(crate) use header::{claim_owner, decode_owner, recover_owner};
+    pub(crate) use header::{claim_owner, recover_owner};
 }
 
 /// How far the memory's other writers are believed.

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod frame;
 pub mod monitor;
 pub mod ready;
+pub mod segment;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -31,6 +32,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     monitor::MODELS,
     channel::MODELS,
     table::MODELS,
+    segment::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.

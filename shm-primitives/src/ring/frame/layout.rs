@@ -310,6 +310,17 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         Ok(())
     }
 
+    /// Bytes of the frames that stand in the ring, for somebody who has neither end: an
+    /// estimate. The writer's position is stored every 512 bytes or once a frame, whichever is
+    /// more, so that much may be missing; and it changes while one looks. At most the capacity.
+    pub fn queued(&self) -> usize {
+        let written = self.words().write.load(Relaxed);
+        let queued = written.wrapping_sub(self.words().consumed.load(Relaxed));
+        // The reader may be ahead of what the writer has stored.
+        let queued = queued.cast_signed().max(0).cast_unsigned();
+        self.capacity().min(queued as usize)
+    }
+
     /// Who has the writer's end (`Writing`) or the reader's (`Reading`); `None` if nobody
     /// has. Only a hint unless the owner is the caller.
     ///
@@ -448,6 +459,17 @@ pub(super) enum Found {
 }
 
 impl<'a> FrameRingRef<'a, Trusted> {
+    /// The ring with these options at the start of `region`, without a look at its header.
+    ///
+    /// # Safety
+    ///
+    /// As [`attach`](FrameRingRef::attach); the region is aligned and large enough for these
+    /// options, and somebody has seen that the ring there has them.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub(crate) unsafe fn assume(region: &Region<'a>, options: Options) -> Self {
+        Self::on(region, options)
+    }
+
     /// Creates an empty ring at the start of `region`. Nobody can attach to it before all of
     /// it is written. Costs no more than its header and its first word, however large the
     /// ring: in a sparse mapping no further page is touched.

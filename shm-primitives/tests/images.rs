@@ -1,0 +1,371 @@
+//! Segments of other versions, kept as files: what this version reads of them, and what it
+//! declines.
+//!
+//! Those named `…-v1` are of this version, and what is created today must be the same bytes: if
+//! it is not, the format has changed, and the version has to. Their files then stay, to be read
+//! for as long as they are said to be readable, and files of the new version join them.
+//!
+//! ```text
+//! cargo test -p shm-primitives --test images -- --ignored    # writes those that are missing
+//! ```
+#![cfg(target_endian = "little")]
+
+mod common;
+
+use common::memory::Memory;
+use common::owner;
+use shm_primitives::channel::WorkerChannel;
+use shm_primitives::layout::lrpc::{self, LrpcLayout, NodeId};
+use shm_primitives::layout::phoenix::{self, GroupShape, PhoenixShmLayout, Shape};
+use shm_primitives::message::MsgStatus;
+use shm_primitives::monitor::{Group, Transaction};
+use shm_primitives::part::{AttachError, Kind, PartHeader};
+use shm_primitives::segment::{Known, Magic, NewPart, PartId, Plan, Segment, SegmentError, State};
+use shm_primitives::table::{Options, SlotTable};
+use std::fs;
+use std::path::PathBuf;
+
+const CALLER: u32 = 1;
+const WORKER: u32 = 2;
+
+/// One worker in each group, each lane for one message.
+const GROUP: GroupShape = GroupShape::new(1, 1);
+const SHAPE: Shape = Shape::new(GROUP, GROUP).lane(5);
+/// Bytes of a lane of it.
+const LANE: usize = GROUP.channel().unwrap().required_size().unwrap();
+const NODES: lrpc::Shape = lrpc::Shape::new(2, 64);
+const UNKNOWN: PartId = PartId { kind: Kind(900), role: 3 };
+
+fn path(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "images", name].iter().collect()
+}
+
+/// What a file has, in memory as it would be mapped, and more of it.
+fn load(name: &str) -> &'static Memory {
+    let path = path(name);
+    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let memory = Memory::new(bytes.len() + 64, 0xa5);
+    for (word, bytes) in bytes.chunks_exact(4).enumerate() {
+        memory.set(4 * word, u32::from_le_bytes(bytes.try_into().unwrap()));
+    }
+    Box::leak(Box::new(memory))
+}
+
+fn phoenix(memory: &'static Memory) -> Result<PhoenixShmLayout<'static>, SegmentError> {
+    // SAFETY: the images were written by this crate, or as it would.
+    unsafe { PhoenixShmLayout::attach(memory.region()) }
+}
+
+fn set(memory: &Memory, from: usize, words: &[u32]) {
+    for (index, word) in words.iter().enumerate() {
+        memory.set(from + 4 * index, *word);
+    }
+}
+
+/// Sends request 7 and leaves.
+fn send(channel: WorkerChannel<'_>) {
+    let mut client = channel.claim_client(owner(CALLER)).unwrap();
+    client.request(7, 1001, b"kept").unwrap();
+}
+
+fn transaction() -> Transaction {
+    Transaction {
+        seq_id: 6,
+        group: Group::Normal,
+        worker: 0,
+        lane: 5,
+        lane_epoch: 1,
+        reply_position: 0,
+        start: 123,
+    }
+}
+
+fn phoenix_v1() -> Vec<u8> {
+    let memory = Memory::new(SHAPE.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { PhoenixShmLayout::init_at(memory.region(), &SHAPE, owner(CALLER)) };
+    let (layout, control) = created.unwrap();
+    send(layout.normal_channel(0).unwrap());
+    layout.normal_monitor(0).unwrap().writer().begin(&transaction()).unwrap();
+    drop(control);
+    memory.bytes()
+}
+
+/// Where the newer one has its groups, and where in a group it has what.
+const NEWER_GROUPS: [usize; 2] = [512, 512 + 2048];
+const NEWER_MONITORS: usize = 128;
+const NEWER_CHANNELS: usize = 256;
+const NEWER_SIZE: usize = 5120;
+
+/// As version 2 might be: a header of 128 bytes, entries of 48, groups with longer headers and
+/// more room behind each monitor and lane, and two parts more. `minimum` is who may read it:
+/// segment and groups; `required` whether one must know the first of the new parts.
+fn phoenix_v2(minimum: [u32; 2], required: bool) -> Vec<u8> {
+    let memory = Memory::new(NEWER_SIZE, 0);
+    let options = GROUP.channel().unwrap();
+    let stride = LANE as u32 + 128;
+    for (group, at) in [Group::Normal, Group::Vip].into_iter().zip(NEWER_GROUPS) {
+        let layout = {
+            // The hash over the kind, from one that was created.
+            let v1 = phoenix_v1();
+            u32::from_le_bytes(v1[128 + 12..][..4].try_into().unwrap())
+        };
+        let (channels, monitors) = (NEWER_CHANNELS as u32, NEWER_MONITORS as u32);
+        let rings = [options.requests.capacity, options.responses.capacity];
+        set(&memory, at, &[PartHeader::MAGIC, 2, 6, layout, minimum[1]]);
+        set(
+            &memory,
+            at + 20,
+            &[1, 1, 64, 64, 4, rings[0], rings[1], monitors, 128, channels, stride],
+        );
+        // The longer header; what stands behind the monitor, and behind the lane.
+        set(&memory, at + 64, &[0xdead_beef; 16]);
+        set(&memory, at + NEWER_MONITORS + 64, &[0xdead_beef; 16]);
+        set(&memory, at + NEWER_CHANNELS + LANE, &[0xdead_beef; 32]);
+        let lane = memory.part(at + NEWER_CHANNELS, LANE);
+        // SAFETY: nobody else creates anything in this memory.
+        let channel = unsafe { WorkerChannel::init_at(lane, options) }.unwrap();
+        if group == Group::Normal {
+            send(channel);
+        }
+    }
+    let ready = State::Ready.word();
+    let size = NEWER_SIZE as u32;
+    set(
+        &memory,
+        0,
+        &[Magic::PHNX.0, 2, 5, 0xdead_beef, minimum[0], ready, 1, 0, size, 0, 128, 48, 4],
+    );
+    set(&memory, 52, &[0xdead_beef; 19]);
+    let entries: [(PartId, u32, usize, usize); 4] = [
+        (UNKNOWN, required.into(), 384, 64),
+        (phoenix::part(Group::Normal), 1, NEWER_GROUPS[0], 2048),
+        (phoenix::part(Group::Vip), 1, NEWER_GROUPS[1], 2048),
+        (PartId { kind: Kind::WORKER_GROUP, role: 2 }, 0, 4608, 512),
+    ];
+    for (index, (id, required, offset, length)) in entries.into_iter().enumerate() {
+        let attributes = u32::from(id.role) << 16 | 6 << 8 | required;
+        let (offset, length) = (offset as u32, length as u32);
+        let entry = [id.kind.0, attributes | 0xfe, offset, 0, length, 0];
+        set(&memory, 128 + 48 * index, &entry);
+        // Reserved words, and longer ones.
+        set(&memory, 128 + 48 * index + 24, &[0xdead_beef; 6]);
+    }
+    memory.bytes()
+}
+
+/// As if there had been a version before the first.
+fn phoenix_v0() -> Vec<u8> {
+    let mut bytes = phoenix_v1();
+    bytes[4..8].copy_from_slice(&0u32.to_le_bytes());
+    bytes[16..20].copy_from_slice(&0u32.to_le_bytes());
+    bytes
+}
+
+fn lrpc_v1() -> Vec<u8> {
+    let memory = Memory::new(NODES.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { LrpcLayout::init_at(memory.region(), NODES, owner(CALLER)) };
+    let (layout, control) = created.unwrap();
+    let node = layout.register(owner(WORKER), &NodeId::new(b"camera").unwrap(), 77, 1234).unwrap();
+    node.into_slot().keep();
+    drop(control);
+    memory.bytes()
+}
+
+/// As version 2 might be: entries of 96 bytes, two live words, and more slots than channels.
+fn lrpc_v2() -> Vec<u8> {
+    type Newer<'a> = SlotTable<'a, [u8; 96], 2>;
+    const PARTS: [NewPart; 2] = [
+        NewPart::required(lrpc::REGISTRY, Newer::required_size(4).unwrap() as u64),
+        NewPart::required(lrpc::CHANNELS, 128).aligned(4096),
+    ];
+    const PLAN: Plan<'static> = Plan::new(Magic::LRPC, 2, &PARTS).min_reader(1).own([2, 64]);
+    let memory = Memory::new(PLAN.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &PLAN, owner(CALLER)) }.unwrap();
+    let tag = u32::from_le_bytes(*b"NODE");
+    let part = creating.part(lrpc::REGISTRY).unwrap();
+    let table = Newer::init_at(&part, Options::new(4).tag(tag)).unwrap();
+    let mut entry = [0xee; 96];
+    entry[..64].copy_from_slice(&NodeId::new(b"camera").unwrap().to_field());
+    entry[64..72].copy_from_slice(&[77, 0, 0, 0, 0, 0, 0, 0]);
+    let mut slot = table.reserve(owner(WORKER)).unwrap();
+    slot.live(0).unwrap().store(1234, std::sync::atomic::Ordering::Relaxed);
+    slot.live(1).unwrap().store(9, std::sync::atomic::Ordering::Relaxed);
+    slot.update(&entry);
+    slot.keep();
+    drop(creating.publish());
+    memory.bytes()
+}
+
+/// A kind of segment whose version 2 had no part B yet; version 3 has.
+const A: PartId = PartId { kind: Kind(500), role: 0 };
+const B: PartId = PartId { kind: Kind(500), role: 1 };
+const MAGIC: Magic = Magic(0x4f4c_4452);
+
+fn segment_v2() -> Vec<u8> {
+    const PARTS: [NewPart; 1] = [NewPart::required(A, 64)];
+    const PLAN: Plan<'static> = Plan::new(MAGIC, 2, &PARTS).own([8, 9]);
+    let memory = Memory::new(PLAN.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &PLAN, owner(CALLER)) }.unwrap();
+    drop(creating.publish());
+    memory.bytes()
+}
+
+/// Every file, and what makes it.
+fn images() -> [(&'static str, Vec<u8>); 9] {
+    [
+        ("phoenix-v1", phoenix_v1()),
+        ("phoenix-v2-readable", phoenix_v2([1, 1], false)),
+        ("phoenix-v2-required-part", phoenix_v2([1, 1], true)),
+        ("phoenix-v2-newer-reader", phoenix_v2([2, 1], false)),
+        ("phoenix-v2-newer-group", phoenix_v2([1, 2], false)),
+        ("phoenix-v0", phoenix_v0()),
+        ("lrpc-v1", lrpc_v1()),
+        ("lrpc-v2", lrpc_v2()),
+        ("segment-v2", segment_v2()),
+    ]
+}
+
+#[test]
+#[ignore = "writes the files that are missing"]
+fn regenerate() {
+    fs::create_dir_all(path("")).unwrap();
+    for (name, bytes) in images() {
+        if !path(name).exists() {
+            fs::write(path(name), bytes).unwrap();
+        }
+    }
+}
+
+/// What is created today is what was kept: the format has not changed unnoticed.
+#[test]
+fn the_format_stays() {
+    for (name, bytes) in images() {
+        if name.ends_with("-v1") {
+            let kept = fs::read(path(name)).unwrap();
+            let differs = kept.iter().zip(&bytes).position(|(kept, now)| kept != now);
+            assert_eq!(differs, None, "{name}: the first byte that differs");
+            assert_eq!(kept.len(), bytes.len(), "{name}");
+        }
+    }
+}
+
+/// Serves the request kept in the image, and a second one.
+fn check_served(layout: &PhoenixShmLayout<'_>) {
+    let channel = layout.normal_channel(0).unwrap();
+    let mut client = channel.claim_client(owner(CALLER)).unwrap();
+    let lane = layout.lane(Group::Normal, 0).unwrap();
+    assert_eq!((lane.lane, lane.epoch), (5, 1));
+    let mut worker = channel.claim_worker(owner(WORKER), lane).unwrap();
+    let mut monitor = layout.normal_monitor(0).unwrap().writer();
+    for (id, payload) in [(7, b"kept"), (8, b"more")] {
+        if id > 7 {
+            client.request(id, 1001, payload).unwrap();
+        }
+        let mut work = worker.peek().unwrap().begin(&mut monitor, 1).unwrap();
+        assert_eq!((work.header().seq_id(), work.payload()), (id, &payload[..]));
+        work.reply(MsgStatus::Completed, b"done").unwrap();
+        work.finish().unwrap();
+        let response = client.response().unwrap();
+        assert_eq!((response.header().seq_id(), &*response), (id, &b"done"[..]));
+        response.release();
+    }
+    // The other group's lane and monitor are there too.
+    assert!(layout.vip_channel(0).unwrap().claim_client(owner(CALLER)).is_ok());
+    assert!(!layout.vip_monitor(0).unwrap().snapshot().unwrap().is_processing());
+}
+
+#[test]
+fn of_this_version() {
+    let layout = phoenix(load("phoenix-v1")).unwrap();
+    assert_eq!(layout.shape(), SHAPE);
+    let noted: Vec<_> = layout.scan_crashed(1000, 500).collect();
+    assert_eq!(noted[0].transaction(), transaction());
+    check_served(&layout);
+
+    let nodes = LrpcLayout::attach(load("lrpc-v1").region()).unwrap();
+    check_node(&nodes);
+}
+
+/// Of a newer segment it uses what it knows, and leaves the rest as it is.
+#[test]
+fn of_a_newer_version() {
+    let memory = load("phoenix-v2-readable");
+    let before = memory.bytes();
+    let layout = phoenix(memory).unwrap();
+    assert_eq!(layout.segment().version(), 2);
+    assert_eq!(layout.shape(), SHAPE);
+    assert_eq!(layout.segment().part(UNKNOWN).map(|part| part.len()), None);
+    check_served(&layout);
+    let after = memory.bytes();
+    for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+        let mine = NEWER_GROUPS.iter().any(|group| {
+            let monitor = group + NEWER_MONITORS;
+            let lane = group + NEWER_CHANNELS;
+            (monitor..monitor + 64).contains(&at) || (lane..lane + LANE).contains(&at)
+        });
+        assert!(mine || before == after, "byte {at}, which is none of its business");
+    }
+    assert_ne!(before, after);
+}
+
+#[test]
+fn what_requires_more_is_declined() {
+    let cases = [
+        ("phoenix-v2-required-part", SegmentError::UnknownPart(UNKNOWN)),
+        ("phoenix-v2-newer-reader", SegmentError::NewerRequired { found: 2, wanted: 1 }),
+        (
+            "phoenix-v2-newer-group",
+            SegmentError::Part {
+                part: phoenix::part(Group::Normal),
+                error: AttachError::NewerRequired { found: 2, wanted: 1 },
+            },
+        ),
+        ("phoenix-v0", SegmentError::WrongVersion { found: 0, wanted: 1 }),
+        ("lrpc-v1", SegmentError::WrongMagic { found: Magic::LRPC, wanted: Magic::PHNX }),
+    ];
+    for (name, wanted) in cases {
+        let memory = load(name);
+        let before = memory.bytes();
+        assert_eq!(phoenix(memory).map(drop), Err(wanted), "{name}");
+        assert!(!PhoenixShmLayout::is_valid(&memory.region()), "{name}");
+        assert!(memory.bytes() == before, "{name}: written to while declining");
+    }
+}
+
+/// The node in the image, a heartbeat, and a second node.
+fn check_node(nodes: &LrpcLayout<'_>) {
+    let camera = nodes.find(&NodeId::new(b"camera").unwrap()).unwrap().unwrap();
+    assert_eq!((camera.owner, camera.pid, camera.channel), (owner(WORKER), 77, 0));
+    assert_eq!(nodes.silent_for(camera.key, 2234), Some(1000));
+    let id = NodeId::new(b"second").unwrap();
+    let second = nodes.register(owner(3), &id, 78, 5).unwrap();
+    assert_eq!(second.channel(), 1);
+    assert_eq!(nodes.nodes().count(), 2);
+    let third = nodes.register(owner(4), &NodeId::new(b"third").unwrap(), 79, 5);
+    assert!(third.is_err(), "there are two channels");
+}
+
+#[test]
+fn a_newer_registry() {
+    let memory = load("lrpc-v2");
+    let nodes = LrpcLayout::attach(memory.region()).unwrap();
+    assert_eq!((nodes.segment().version(), nodes.registry().slots()), (2, 4));
+    check_node(&nodes);
+}
+
+/// A newer reader knows a part that an older segment does not have.
+#[test]
+fn of_an_older_version() {
+    let memory = load("segment-v2");
+    let attach = |known: &Known<2>| Segment::attach(memory.region(), known);
+    let known = Known::new(MAGIC, 3, [A, B]);
+    let segment = attach(&known.oldest(2)).unwrap();
+    assert_eq!((segment.version(), segment.own()), (2, [8, 9]));
+    assert_eq!(segment.require(A).unwrap().len(), 64);
+    assert_eq!(segment.require(B).map(drop), Err(SegmentError::MissingPart(B)));
+    assert_eq!(attach(&known).map(drop), Err(SegmentError::WrongVersion { found: 2, wanted: 3 }));
+}
