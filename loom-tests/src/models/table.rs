@@ -235,23 +235,40 @@ models! {
         });
     }
 
-    /// A slot handed over: who goes on with it finds the last entry, and the next change of it
-    /// is in the other copy.
+    /// A slot handed over: who goes on with it finds the last entry. The giver, who looks at
+    /// the owner before it stores it, is the first thread: it would hide the other's look.
     fn table_hand_over() {
         explore(|| {
             let (_memory, table) = table(1);
             let mut slot = table.claim(owner(FIRST), &entry(1)).unwrap();
             let key = slot.key();
-            let giving = thread::spawn(move || {
-                slot.update(&entry(2));
-                slot.hand_over(owner(SECOND))
-            });
-            if let Some(slot) = table.resume(key, owner(SECOND)) {
+            let taking = thread::spawn(move || {
+                let Some(slot) = table.resume(key, owner(SECOND)) else { return };
                 check_eq!(slot.entry(), Some(entry(2)), "what was handed over");
                 slot.keep();
-            }
-            check_eq!(giving.join().unwrap(), key, "key");
+            });
+            slot.update(&entry(2));
+            check_eq!(slot.hand_over(owner(SECOND)), key, "key");
+            taking.join().unwrap();
             check_eq!(look(table), Some((2, SECOND, 1)), "after it");
+        });
+    }
+
+    /// A slot whose holder died before it published anything: readers see the heir's entry, as
+    /// the heir's.
+    fn table_recover_publish() {
+        explore(|| {
+            let (_memory, table) = table(1);
+            table.reserve(owner(FIRST)).unwrap().keep();
+            let reading = thread::spawn(move || {
+                look_for(table, &[None, Some((2, HEIR, 2))]);
+            });
+            let mut slots = table.recover(dead(owner(FIRST)), owner(HEIR)).unwrap();
+            let mut slot = slots.next().unwrap();
+            slot.update(&entry(2));
+            slot.keep();
+            reading.join().unwrap();
+            check_eq!(look(table), Some((2, HEIR, 2)), "after it");
         });
     }
 
