@@ -159,14 +159,13 @@ fn spoilt() {
         (REGISTRY_AT, 0, table(AttachError::WrongMagic { found: 0, wanted: magic })),
         (REGISTRY_AT + 36, 68, table(AttachError::WrongElementSize { found: 68, wanted: 72 })),
     ] {
-        let (memory, layout) = create();
+        let (memory, _) = create();
         assert!(LrpcLayout::is_valid(&memory.region()));
         memory.set(offset, value);
         let before = memory.bytes();
         assert_eq!(attach(memory).map(drop), Err(wanted), "{value} at {offset}");
         assert!(!LrpcLayout::is_valid(&memory.region()));
         assert!(memory.bytes() == before, "written to while declining: {wanted}");
-        drop(layout);
     }
 }
 

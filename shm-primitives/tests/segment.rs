@@ -103,6 +103,7 @@ fn words_of_a_large_segment() {
     assert_eq!(PLAN.size(), Some((5 << 32) + 128 + 64));
     // Its header and table alone, the size not there: as if the file was cut off.
     let memory = memory(0);
+    // SAFETY: nobody else creates anything in this memory.
     let error = unsafe { Segment::create(memory.region(), &PLAN, owner(1)) }.unwrap_err();
     assert_eq!(error, SegmentError::TooSmall { found: 1024, wanted: (5 << 32) + 192 });
     create(memory);

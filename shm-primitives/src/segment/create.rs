@@ -173,7 +173,7 @@ impl<'a> Segment<'a, 0> {
     /// Nobody creates anything else in this memory at the same time. If a segment stood there
     /// before, nobody uses any part of it any more, and nobody attaches until this one is
     /// published. Where none did, attachers may try all the while. Under loom
-    /// [`zero_at`](Self::zero_at) was called before.
+    /// `zero_at` was called before.
     pub unsafe fn create<'p>(
         region: Region<'a>,
         plan: &Plan<'p>,
@@ -230,7 +230,7 @@ impl<'a> Segment<'a, 0> {
 
     /// What mapping fresh memory is in ordinary builds: makes loom's words, all zero, for header
     /// and table of a segment by `plan`. The parts, whose offsets are counted in bytes, must
-    /// begin behind [`modelled_size`](Self::modelled_size).
+    /// begin behind `modelled_size`.
     ///
     /// # Safety
     ///

@@ -5,6 +5,7 @@ use crate::common::{dead, owner};
 use crate::harness::{at_every_step, die};
 use shm_primitives::channel::{Client, ReceiveError, Recovered, Worker};
 use shm_primitives::identity::OwnerId;
+use shm_primitives::layout::lrpc::{self, LrpcLayout, NodeId};
 use shm_primitives::layout::phoenix::{GroupShape, PhoenixShmLayout, Place, Shape};
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::Group;
@@ -164,4 +165,44 @@ fn recovery() {
         }
     }
     panic!("the call does not end");
+}
+
+/// The registry: creating it, and registering in it.
+#[test]
+fn registry() {
+    const NODES: lrpc::Shape = lrpc::Shape::new(2, 64);
+    let id = NodeId::new(b"camera").unwrap();
+    fn create(memory: &Memory, by: u32) -> (LrpcLayout<'_>, Control<'_>) {
+        // SAFETY: nobody else creates anything in this memory.
+        unsafe { LrpcLayout::init_at(memory.region(), NODES, owner(by)) }.unwrap()
+    }
+    let deaths = at_every_step("init_at", |budget| {
+        let memory = Memory::new(NODES.required_size().unwrap(), 0x5a);
+        let survived = die(budget, || create(&memory, CALLER)).is_some();
+        assert_eq!(LrpcLayout::is_valid(&memory.region()), survived);
+        let (layout, _control) = create(&memory, HEIR);
+        assert_eq!(layout.nodes().count(), 0);
+        assert_eq!(layout.register(owner(WORKER), &id, 7, 1).unwrap().channel(), 0);
+        survived
+    });
+    assert!(deaths > 32 + 2 + 16 + 6, "{deaths}");
+
+    // Owner, version, heartbeat, and live words before it; the entry; selector, version; leaving.
+    let deaths = at_every_step("register", |budget| {
+        let memory = Memory::new(NODES.required_size().unwrap(), 0x5a);
+        let (layout, _control) = create(&memory, CALLER);
+        let survived = die(budget, || drop(layout.register(owner(WORKER), &id, 7, 1234).unwrap()));
+        for node in layout.nodes() {
+            let node = node.expect("nobody writes");
+            assert_eq!((node.id, node.pid, node.channel), (id, 7, 0), "whole");
+            assert_eq!(layout.silent_for(node.key, 1300), Some(66), "with its heartbeat");
+        }
+        let held = usize::from(survived.is_none() && budget > 0);
+        let recovered = layout.registry().recover(dead(WORKER), owner(SUPERVISOR)).unwrap();
+        assert_eq!(recovered.map(|slot| slot.release()).count(), held);
+        let again = layout.register(owner(HEIR), &id, 8, 0).unwrap();
+        assert_eq!(again.channel(), 0, "the channel came back");
+        survived.is_some()
+    });
+    assert_eq!(deaths, 1 + 1 + 1 + 1 + 18 + 2 + 2);
 }

@@ -186,7 +186,7 @@ impl fmt::Display for Place {
 /// How much a worker has to do, as far as it shows from outside; the less, the smaller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Load {
-    /// Bytes of requests in its lane, which may be up to 512 too few; see
+    /// Bytes of requests in its lane, which may be 512 or one request too few; see
     /// [`WorkerChannel::queued`].
     pub queued: usize,
     /// Whether its monitor says that it has something in hand.

@@ -459,17 +459,6 @@ pub(super) enum Found {
 }
 
 impl<'a> FrameRingRef<'a, Trusted> {
-    /// The ring with these options at the start of `region`, without a look at its header.
-    ///
-    /// # Safety
-    ///
-    /// As [`attach`](FrameRingRef::attach); the region is aligned and large enough for these
-    /// options, and somebody has seen that the ring there has them.
-    #[cfg(not(all(loom, any(test, feature = "loom"))))]
-    pub(crate) unsafe fn assume(region: &Region<'a>, options: Options) -> Self {
-        Self::on(region, options)
-    }
-
     /// Creates an empty ring at the start of `region`. Nobody can attach to it before all of
     /// it is written. Costs no more than its header and its first word, however large the
     /// ring: in a sparse mapping no further page is touched.
@@ -576,6 +565,21 @@ impl<'a> FrameRingRef<'a, Untrusted> {
         // SAFETY: untrusted handles make atomic accesses only, at places computed from what
         // was copied and checked here.
         unsafe { Self::attach_any(region, capacity) }
+    }
+}
+
+with_read_modify_write! {
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    impl<'a> FrameRingRef<'a, Trusted> {
+        /// The ring with these options at the start of `region`, without a look at its header.
+        ///
+        /// # Safety
+        ///
+        /// As [`attach`](FrameRingRef::attach); the region is aligned and large enough for these
+        /// options, and somebody has seen that the ring there has them.
+        pub(crate) unsafe fn assume(region: &Region<'a>, options: Options) -> Self {
+            Self::on(region, options)
+        }
     }
 }
 
