@@ -488,7 +488,7 @@ mod headers {
             (at(4), 2, NewerRequired { found: 2, wanted: 1 }),
             (at(5), 16_385, corrupt("workers of a group", 16_385, 16_384)),
             (at(5), 3, corrupt("offset of the channels", 192, 256)),
-            (at(8), 1 << 20, NoRoomForReplies { found: 512, wanted: 2_097_296 }),
+            (at(8), 1 << 20, corrupt("packing, checksums or limits in the lane of worker", 0, 2)),
             (at(10), 500, BadCapacity { found: 500, maximum: 1 << 30 }),
             (
                 at(10),
