@@ -7,9 +7,11 @@
 //! |---|---|
 //! | processes that should meet, or must not | [`domain`] |
 //! | memory that several processes map | [`segment`] |
+//! | a process that takes part in a domain | [`member`] |
 //! | to know who lives, and proof of who does not | [`liveness`] |
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod domain;
 pub mod liveness;
+pub mod member;
 pub mod segment;
