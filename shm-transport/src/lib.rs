@@ -1,5 +1,14 @@
 //! Messaging between the processes of one machine over POSIX shared memory.
 //!
-//! Nothing is here yet: the structures it will be made of are being built and
-//! proven in [`shm_primitives`] first.
+//! The structures it is made of are in [`shm_primitives`], and proven there; this crate adds what
+//! needs an operating system, and makes no atomic access of its own to shared memory.
+//!
+//! | you have | use |
+//! |---|---|
+//! | a process that waits for another | [`park`] |
+//! | one that waits in epoll, or in an async runtime | [`event`] |
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod event;
+pub mod park;
