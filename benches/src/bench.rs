@@ -89,6 +89,23 @@ impl Bench {
         Ok(())
     }
 
+    /// Counts something of ours, where time is not the question.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn count(
+        &self,
+        case: &str,
+        unit: &'static str,
+        run: impl FnMut(u64) -> Result<f64, String>,
+    ) -> Result<(), String> {
+        eprintln!("{} / {case}", self.group);
+        let summary = self.plan.count(run)?;
+        self.print(&Row::count(self.group, case, unit, summary));
+        Ok(())
+    }
+
     fn print(&self, row: &Row) {
         if self.json {
             row.print_json();

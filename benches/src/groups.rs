@@ -3,6 +3,7 @@
 pub mod frames;
 pub mod rtt;
 pub mod spsc;
+pub mod wake;
 
 use crate::bench::Bench;
 
@@ -19,6 +20,7 @@ pub const ALL: &[Group] = &[
     Group { name: "spsc", run: spsc::run },
     Group { name: "frames", run: frames::run },
     Group { name: "rtt", run: rtt::run },
+    Group { name: "wake", run: wake::run },
 ];
 
 /// The names of the groups.

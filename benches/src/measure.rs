@@ -59,6 +59,16 @@ impl Plan {
         }
         Ok(samples.map(Summary::of))
     }
+
+    /// Runs what counts something a message, of so many messages.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn count(self, mut run: impl FnMut(u64) -> Result<f64, String>) -> Result<Summary, String> {
+        let samples: Result<_, _> = (0..self.runs).map(|_| run(100_000)).collect();
+        Ok(Summary::of(samples?))
+    }
 }
 
 /// What the runs of a side amount to.

@@ -83,6 +83,17 @@ impl Row {
         }
     }
 
+    /// A count of ours, beside nothing.
+    #[must_use]
+    pub fn count(group: &'static str, case: &str, unit: &'static str, ours: Summary) -> Self {
+        Self {
+            ours: Some(round(ours.median)),
+            unit,
+            spread: Some(Spread { ours: range(ours), theirs: None, limit: None }),
+            ..Self::new(group, case, None)
+        }
+    }
+
     /// A peer that could not be run, and why.
     #[must_use]
     pub fn skipped(group: &'static str, case: &str, peer: &'static str, reason: String) -> Self {
@@ -105,7 +116,11 @@ impl Row {
         }
         let spread = self.spread.as_ref();
         let ours = cell(self.ours, spread.map(|s| s.ours));
-        let other = self.peer.unwrap_or("(the limit)");
+        let other = match (self.peer, self.limit) {
+            (Some(peer), _) => peer,
+            (None, Some(_)) => "(the limit)",
+            (None, None) => self.unit,
+        };
         let theirs = cell(self.theirs.or(self.limit), spread.and_then(|s| s.theirs.or(s.limit)));
         let verdict = match (self.ratio, self.to_limit) {
             (Some(ratio), _) => format!("{ratio:>7.2} ×"),

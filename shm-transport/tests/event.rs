@@ -319,7 +319,7 @@ fn its_thread_blocks_signals() {
     let bridges = || {
         let tasks = fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path());
         let name = |path: &Path| fs::read_to_string(path.join("comm")).unwrap_or_default();
-        tasks.filter(|path| name(path).trim() == "shm-event").filter_map(|path| blocked(&path))
+        tasks.filter(move |path| name(path).trim() == "shm-event").filter_map(|path| blocked(&path))
     };
     eventually("no thread has the name", || bridges().next().is_some());
     for mask in bridges() {
