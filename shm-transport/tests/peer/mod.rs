@@ -176,7 +176,7 @@ impl<P> Counting<P> {
         Self { park, counts: Arc::default(), unbounded: false }
     }
 
-    /// Sleeps end by a wake alone: a lost one is waited for in vain.
+    /// Sleeps end by a wake alone: a lost one fails the test.
     pub fn unbounded(park: P) -> Self {
         Self { unbounded: true, ..Self::new(park) }
     }
@@ -193,8 +193,12 @@ impl<P: Park> Park for Counting<P> {
     }
     fn wait(&self, word: &AtomicU32, expected: u32, until: u64) {
         self.counts.waits.fetch_add(1, Relaxed);
-        let until = if self.unbounded { u64::MAX } else { until };
-        self.park.wait(word, expected, until);
+        if !self.unbounded {
+            return self.park.wait(word, expected, until);
+        }
+        let end = self.park.now() + PATIENCE.as_nanos() as u64;
+        self.park.wait(word, expected, end);
+        assert!(self.park.now() < end, "a wake is lost");
     }
     fn wake(&self, word: &AtomicU32) {
         self.counts.wakes.fetch_add(1, Relaxed);
