@@ -102,6 +102,25 @@ impl Bench {
         Ok(())
     }
 
+    /// Counts something of ours, where time is not the question.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn count(
+        &self,
+        case: &str,
+        unit: &'static str,
+        run: impl FnMut(u64) -> Result<f64, String>,
+    ) -> Result<(), String> {
+        if !self.begin_row(case, unit) {
+            return Ok(());
+        }
+        let summary = self.plan.count(run)?;
+        self.print(&Row::count(self.group, case, unit, summary));
+        Ok(())
+    }
+
     /// Whether the row is asked for; if so says that it is begun.
     fn begin_row(&self, case: &str, other: &str) -> bool {
         let row = format!("{case} / {other}");

@@ -4,6 +4,7 @@ pub mod frames;
 pub mod rtt;
 pub mod segment_open;
 pub mod spsc;
+pub mod wake;
 
 use crate::bench::Bench;
 
@@ -21,6 +22,7 @@ pub const ALL: &[Group] = &[
     Group { name: "frames", run: frames::run },
     Group { name: "rtt", run: rtt::run },
     Group { name: "segment", run: segment_open::run },
+    Group { name: "wake", run: wake::run },
 ];
 
 /// The names of the groups.

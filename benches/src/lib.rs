@@ -17,6 +17,8 @@ pub mod traffic;
 #[cfg(feature = "compare")]
 pub mod bench;
 #[cfg(feature = "compare")]
+pub mod dialogue;
+#[cfg(feature = "compare")]
 pub mod groups;
 #[cfg(feature = "compare")]
 pub mod measure;

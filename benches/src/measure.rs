@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Pairs of runs that a state of the machine is reported with, at the least.
 const ENOUGH: usize = 7;
 
+/// Messages of a run that counts.
+const COUNTED: u64 = 100_000;
+
 /// How much longer the floor takes, from one pair to the next slower one, where another state of
 /// the machine begins.
 const GAP: f64 = 1.5;
@@ -81,6 +84,16 @@ impl Plan {
             before = after;
         }
         Ok(states(pairs))
+    }
+
+    /// Runs what counts something a message, of so many messages.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn count(self, mut run: impl FnMut(u64) -> Result<f64, String>) -> Result<Summary, String> {
+        let samples: Result<_, _> = (0..self.runs).map(|_| run(COUNTED)).collect();
+        Ok(Summary::of(samples?))
     }
 }
 

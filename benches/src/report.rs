@@ -39,7 +39,8 @@ struct Spread {
     theirs: Option<[f64; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<[f64; 2]>,
-    floor: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<[f64; 2]>,
 }
 
 impl Row {
@@ -75,7 +76,7 @@ impl Row {
                 ours: range(ours),
                 theirs: Some(range(theirs)),
                 limit: None,
-                floor: range(state.floor),
+                floor: Some(range(state.floor)),
             }),
             ..Self::new(group, case, Some(peer))
         }
@@ -95,8 +96,19 @@ impl Row {
                 ours: range(ours),
                 theirs: None,
                 limit: Some(range(limit)),
-                floor: range(state.floor),
+                floor: Some(range(state.floor)),
             }),
+            ..Self::new(group, case, None)
+        }
+    }
+
+    /// A count of ours, beside nothing.
+    #[must_use]
+    pub fn count(group: &'static str, case: &str, unit: &'static str, ours: Summary) -> Self {
+        Self {
+            ours: Some(round(ours.median)),
+            unit,
+            spread: Some(Spread { ours: range(ours), theirs: None, limit: None, floor: None }),
             ..Self::new(group, case, None)
         }
     }
@@ -123,7 +135,11 @@ impl Row {
         }
         let spread = self.spread.as_ref();
         let ours = cell(self.ours, spread.map(|s| s.ours));
-        let other = self.peer.unwrap_or("(the limit)");
+        let other = match (self.peer, self.limit) {
+            (Some(peer), _) => peer,
+            (None, Some(_)) => "(the limit)",
+            (None, None) => self.unit,
+        };
         let theirs = cell(self.theirs.or(self.limit), spread.and_then(|s| s.theirs.or(s.limit)));
         let verdict = match (self.ratio, self.to_limit) {
             (Some(ratio), _) => format!("{ratio:>7.2} ×"),

@@ -19,12 +19,13 @@ pub struct Run {
 }
 
 impl Run {
-    fn warm(self) -> u64 {
+    /// How many come before those.
+    pub(crate) fn warm(self) -> u64 {
         self.count / 8 + 1
     }
 
     /// Times the trips of the first process; both do the same number.
-    fn time(
+    pub(crate) fn time(
         self,
         mut trip: impl FnMut(u64),
         mut answer: impl FnMut(u64),

@@ -30,7 +30,8 @@
 //!   looked at, and whatever stands in the memory costs an error at the most.
 //!
 //! The crate knows no operating system. It never allocates or makes a system call, and blocks
-//! nowhere but in [`wake::Waiter::wait`], in the way the caller's [`wake::Park`] says.
+//! nowhere but in [`wake::Waiter::wait`] and [`wake::Relay::wait`], in the way the caller's
+//! [`wake::Park`] says.
 //!
 //! # Features
 //!

@@ -9,9 +9,14 @@
 //! | memory that several processes map | [`segment`] |
 //! | a process that takes part in a domain | [`member`] |
 //! | to know who lives, and proof of who does not | [`liveness`] |
+//! | a process that waits for another | [`park`] |
+//! | one that waits in epoll, or in an async runtime | [`event`] |
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod domain;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod event;
 pub mod liveness;
 pub mod member;
+pub mod park;
 pub mod segment;

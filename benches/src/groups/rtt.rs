@@ -7,10 +7,10 @@ use crate::region::Region;
 use crate::round_trip::{Run, floor, frames};
 use crate::traffic::ByValue;
 
-const SIZE: usize = 48;
+pub(super) const SIZE: usize = 48;
 
 /// Bytes that the ring of frames holds.
-const BYTES: usize = 64 * 1024;
+pub(super) const BYTES: usize = 64 * 1024;
 
 /// Items that the ring of items holds.
 const CAPACITY: u32 = 1024;
@@ -49,7 +49,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     bench.versus(case, "shaq", ours, theirs)
 }
 
-fn regions(size: usize) -> Result<[Region; 2], String> {
+pub(super) fn regions(size: usize) -> Result<[Region; 2], String> {
     let region = || Region::shared(size).map_err(|e| e.to_string());
     Ok([region()?, region()?])
 }

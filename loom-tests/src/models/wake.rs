@@ -2,13 +2,13 @@
 //! slept then has lost a wake.
 
 use crate::harness::{Lent, Memory, check, check_eq, explore, explore_bounded, models, owner};
-use loom::sync::Arc;
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use shm_primitives::ring::frame::{FrameRingRef, Options, Packing};
 use shm_primitives::ring::spsc::SpscRing;
 use shm_primitives::sync::AtomicU32;
 use shm_primitives::sync::Ordering::Relaxed;
-use shm_primitives::wake::{Deadline, LoomPark, WakeWord};
+use shm_primitives::wake::{Deadline, LoomPark, Relay, RelayedWaiter, WakeWord};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// What is published is a number; everything relaxed, so that the fences alone carry it.
@@ -42,7 +42,94 @@ fn waiter_for(fixture: &Arc<Fixture>, last: u32) -> thread::JoinHandle<()> {
     })
 }
 
+/// Where a relayed waiter sleeps: an eventfd.
+struct Bell {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new((false, false)), changed: Condvar::new() })
+    }
+
+    fn ring(&self) {
+        self.state.lock().unwrap().0 = true;
+        self.changed.notify_all();
+    }
+
+    /// No ring will come any more.
+    fn close(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until it was rung, and takes that back; false if it never will be.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        loop {
+            if std::mem::take(&mut state.0) {
+                return true;
+            }
+            if state.1 {
+                return false;
+            }
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+}
+
+/// A relay, and a waiter that it wakes, for the numbers 1 to `last`. With one number, it has to be there after the first ring.
+fn relayed(preemptions: Option<usize>, last: u32) {
+    explore_bounded(preemptions, move || {
+        let (fixture, bell) = (fixture(), Bell::new());
+        let mut waiter = RelayedWaiter::new(&fixture.word);
+        let mut relay = Relay::new(&fixture.word);
+        let relaying = {
+            let (fixture, bell) = (Arc::clone(&fixture), Arc::clone(&bell));
+            thread::spawn(move || {
+                while relay.wait(&fixture.word, &fixture.park, IN_TIME) {
+                    bell.ring();
+                }
+                bell.close();
+            })
+        };
+        let waiting = {
+            let fixture = Arc::clone(&fixture);
+            thread::spawn(move || {
+                for number in 1..=last {
+                    let there = || fixture.number.load(Relaxed) >= number;
+                    while !waiter.arm(&fixture.word, there) {
+                        check!(bell.wait(), "the wake for number {number} is lost");
+                        waiter.disarm(&fixture.word);
+                        check!(last > 1 || there(), "woken for what is not there");
+                    }
+                }
+            })
+        };
+        let mut notifier = fixture.word.shared_notifier();
+        for number in 1..=last {
+            fixture.number.store(number, Relaxed);
+            notifier.notify(&fixture.park);
+        }
+        fixture.park.expire();
+        waiting.join().unwrap();
+        relaying.join().unwrap();
+    });
+}
+
 models! {
+    /// A relay sleeps, another thread waits: what was published before the wake is there after
+    /// it.
+    fn wake_relay() {
+        relayed(Some(3), 1);
+    }
+
+    /// The second message is for another sleep of the waiter, and maybe the same of the relay.
+    fn wake_relay_again() {
+        relayed(Some(2), 2);
+    }
+
     /// Parking against publishing and notifying.
     fn wake_park() {
         explore(|| {

@@ -40,6 +40,8 @@
 //! Relaxed store only what goes through this fence is ordered, and a waiter that happens to look
 //! before it sees the word without what it stands for.
 //!
+//! A waiter that sleeps in epoll or in an async runtime has a [`Relay`] sleep here for it.
+//!
 //! A futex as a [`Park`] is some thirty lines: `examples/downstream/src/park.rs` in the repository.
 //! A link with messages both ways whose ends also wait for room has four words: one for each wait.
 //!
@@ -91,6 +93,7 @@
 //! ```
 
 mod park;
+mod relay;
 mod spin;
 mod waiter;
 mod word;
@@ -98,6 +101,7 @@ mod word;
 #[cfg(all(loom, any(test, feature = "loom")))]
 pub use park::LoomPark;
 pub use park::{Deadline, Park, SpinPark};
+pub use relay::{Relay, RelayedWaiter};
 pub use waiter::Waiter;
 pub use word::{Fenced, Notifier, WakeWord, published};
 
@@ -109,7 +113,7 @@ sites! { SITES
     SLEEPING = "wake.sleeping", Acquire, partner "wake.answering",
         [Relaxed => Limit("loom has no load buffering: it never lets the epoch's store overtake this load, as a core may; the model wake_answered guards the order in the program")];
     /// The sequence's change, after the epoch that it answers was read.
-    ANSWERING = "wake.answering", Release, partner "wake.sleeping",
+    ANSWERING = "wake.answering", Release, partner "wake.sleeping, wake.relaying",
         [Relaxed => Limit("loom has no load buffering: it never lets this store overtake the load of the epoch, as the language allows")];
     /// The waiter's epoch, before it looks again: either it sees the message, or the notifier
     /// sees the epoch.
@@ -119,4 +123,8 @@ sites! { SITES
     /// at a lane's ready bit.
     PUBLISHED = "wake.published", SeqCst, partner "wake.parking, ready.cooling",
         [AcqRel => Model("wake_park")];
+    /// The sequence, before the relay wakes the waiter: what was published before it changed is
+    /// there for who is woken so.
+    RELAYING = "wake.relaying", Acquire, partner "wake.answering",
+        [Relaxed => Model("wake_relay")];
 }

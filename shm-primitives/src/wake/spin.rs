@@ -3,6 +3,10 @@
 use super::Park;
 use crate::sync::{LOOM, spin_loop};
 
+/// Polls without a pause, before all others. Where two threads share a core a pause takes long,
+/// and the answer is there at once; between two cores it takes longer than these polls, and
+/// pauses between the later ones leave the line to the one who writes it.
+const EAGER: u32 = if LOOM { 0 } else { 64 };
 /// Polls between two looks at the clock, and before the first: a peer that is awake answers
 /// within them, and costs no clock reading.
 const POLLS: u32 = if LOOM { 0 } else { 128 };
@@ -13,10 +17,13 @@ const FIRST: u32 = 20_000;
 /// If so much passed between two looks at the clock, this thread was not running: somebody
 /// else wants the core, and may well be the one that is waited for.
 const TAKEN_AWAY: u64 = 200_000;
-/// After so many waits that were not worth spinning for, the longest spin is tried once.
+/// After so many waits in a row that were not worth spinning for, the longest spin is tried once.
 const FIRST_TRIAL: u32 = 16;
 /// The same when trials keep failing.
 const LAST_TRIAL: u32 = 1024;
+
+/// Failures from which on trials are counted: the first, and the long spin that follows it.
+const COUNTED: u32 = 2;
 
 /// How a spin ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,11 +42,16 @@ pub(super) enum Spun {
 /// tried now and then, ever more seldom. A thread that finds its core taken away while it
 /// spins gives the spinning up at once: with more spinners than cores, each spins in the way
 /// of the one it waits for.
+///
+/// A long spin is also tried right after the first failure that follows a success. In a dialogue
+/// one side that is late once makes the other park; which is late then too, by what waking it
+/// takes, and makes the first one park, and so on: each waits for a wake, and finds that spinning
+/// does not pay. A spin by one of them that is as long as a wake ends that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spin {
     /// Nanoseconds.
     budget: u32,
-    /// Failures since the last success or trial.
+    /// Failures since the last success; or since the last trial, and [`COUNTED`].
     failures: u32,
     /// Failures before the next trial.
     trial: u32,
@@ -60,6 +72,11 @@ impl Spin {
         if !park.spins() {
             return Spun::Park;
         }
+        for _ in 0..EAGER {
+            if ready() {
+                return Spun::Ready;
+            }
+        }
         for _ in 0..POLLS {
             if ready() {
                 return Spun::Ready;
@@ -77,7 +94,7 @@ impl Spin {
         mut ready: impl FnMut() -> bool,
     ) -> Spun {
         let begun = park.now();
-        let trying = self.failures >= self.trial;
+        let trying = self.failures == 1 || self.is_trial_due();
         let budget = if trying { LONGEST } else { self.budget };
         let mut last = begun;
         loop {
@@ -85,7 +102,7 @@ impl Spin {
                 return Spun::Late;
             }
             if last - begun >= u64::from(budget) {
-                self.failed(trying);
+                self.failed();
                 return Spun::Park;
             }
             for _ in 0..POLLS {
@@ -98,7 +115,7 @@ impl Spin {
             // A clock that went back is no reason to overflow.
             let now = park.now().max(last);
             if now - last > TAKEN_AWAY {
-                (self.budget, self.failures, self.trial) = (0, 0, LAST_TRIAL);
+                (self.budget, self.failures, self.trial) = (0, COUNTED, LAST_TRIAL);
                 return Spun::Park;
             }
             last = now;
@@ -112,12 +129,18 @@ impl Spin {
         (self.failures, self.trial) = (0, FIRST_TRIAL);
     }
 
-    fn failed(&mut self, trying: bool) {
+    fn is_trial_due(&self) -> bool {
+        self.failures >= COUNTED + self.trial
+    }
+
+    fn failed(&mut self) {
         self.budget /= 2;
-        self.failures = self.failures.saturating_add(1);
-        if trying {
-            self.failures = 0;
+        if self.is_trial_due() {
+            // That was one, and in vain.
             self.trial = (self.trial * 2).min(LAST_TRIAL);
+            self.failures = COUNTED;
+        } else {
+            self.failures += 1;
         }
     }
 }
@@ -194,6 +217,29 @@ mod tests {
             ready += u32::from(spin.spin(&clock, u64::MAX, after(&clock, 30_000)) == Spun::Ready);
         }
         assert!(ready > 50, "{ready} of 200");
+    }
+
+    /// One late answer, and the next that takes as long as a wake: spun for. But only once.
+    #[test]
+    fn one_failure_is_followed_by_a_long_spin() {
+        let (clock, mut spin) = (clock(), Spin::new());
+        for _ in 0..50 {
+            assert_eq!(spin.spin(&clock, u64::MAX, after(&clock, 2000)), Spun::Ready);
+        }
+        assert!(spin.budget < 10_000);
+        assert_eq!(spin.spin(&clock, u64::MAX, || false), Spun::Park);
+        assert_eq!(spin.spin(&clock, u64::MAX, after(&clock, 60_000)), Spun::Ready);
+        // Down again.
+        for _ in 0..50 {
+            assert_eq!(spin.spin(&clock, u64::MAX, after(&clock, 2000)), Spun::Ready);
+        }
+        for _ in 0..2 {
+            assert_eq!(spin.spin(&clock, u64::MAX, || false), Spun::Park);
+        }
+        for _ in 0..FIRST_TRIAL {
+            assert_eq!(spin.spin(&clock, u64::MAX, after(&clock, 60_000)), Spun::Park);
+        }
+        assert_eq!(spin.spin(&clock, u64::MAX, after(&clock, 60_000)), Spun::Ready, "a trial");
     }
 
     #[test]

@@ -5,22 +5,19 @@ use super::{Deadline, PARKING, Park, SLEEPING, WakeWord};
 use crate::sync::{Ordering::Relaxed, fence};
 
 /// The longest sleep in one piece, in nanoseconds: what a wake lost to a death costs.
-const BOUND: u64 = 100_000_000;
+pub(super) const BOUND: u64 = 100_000_000;
 
 /// The waiter's side of a [`WakeWord`]: one thread at a time.
 #[derive(Debug)]
 pub struct Waiter<'a> {
     word: &'a WakeWord,
-    /// What the epoch holds; even while nobody sleeps. The word itself is not believed.
-    epoch: u32,
+    epoch: Epoch,
     spin: Spin,
 }
 
 impl<'a> Waiter<'a> {
     pub(super) fn new(word: &'a WakeWord) -> Self {
-        // A predecessor that died parked left it odd; its notifiers may have answered that.
-        let epoch = word.epoch.load(Relaxed);
-        Self { word, epoch: epoch.wrapping_add(epoch & 1), spin: Spin::new() }
+        Self { word, epoch: Epoch::of(word), spin: Spin::new() }
     }
 
     /// Waits until `ready` says so, and answers true; false if the deadline passed first.
@@ -31,7 +28,8 @@ impl<'a> Waiter<'a> {
     /// it reads, and say true for whatever ends the wait, such as a corrupt position or a
     /// peer known to be dead.
     ///
-    /// The only function of this crate that blocks; everything that waits goes through it.
+    /// Everything of this crate that waits goes through it; but a [`Relay`](super::Relay), which
+    /// sleeps for somebody who waits elsewhere.
     #[inline]
     pub fn wait(
         &mut self,
@@ -55,10 +53,10 @@ impl<'a> Waiter<'a> {
     #[cold]
     fn park(&mut self, park: &impl Park, deadline: u64, mut ready: impl FnMut() -> bool) -> bool {
         // A condition that panicked in an earlier sleep left it odd, and so the word.
-        self.epoch = self.epoch.wrapping_add(self.epoch & 1);
+        self.epoch.even();
         loop {
             let sequence = self.word.sequence.load(SLEEPING);
-            self.set_epoch();
+            self.epoch.set_next(self.word);
             fence(PARKING);
             let mut found = ready();
             let mut late = false;
@@ -70,17 +68,40 @@ impl<'a> Waiter<'a> {
                     park.wait(&self.word.sequence, sequence, until);
                 }
             }
-            self.set_epoch();
+            self.epoch.set_next(self.word);
             found = found || ready();
             if found || late {
                 return found;
             }
         }
     }
+}
+
+/// What the epoch holds; even while nobody sleeps. The word itself is not believed.
+#[derive(Debug)]
+pub(super) struct Epoch(u32);
+
+impl Epoch {
+    /// Goes on from what the word holds.
+    pub(super) fn of(word: &WakeWord) -> Self {
+        let mut epoch = Self(word.epoch.load(Relaxed));
+        // A predecessor that died parked left it odd; its notifiers may have answered that.
+        epoch.even();
+        epoch
+    }
+
+    /// Up to an even one, if it is not; the word keeps what it has.
+    pub(super) fn even(&mut self) {
+        self.0 = self.0.wrapping_add(self.0 & 1);
+    }
+
+    pub(super) fn is_odd(&self) -> bool {
+        self.0 & 1 == 1
+    }
 
     /// From even to odd, or back: every epoch is a fresh one.
-    fn set_epoch(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-        self.word.epoch.store(self.epoch, Relaxed);
+    pub(super) fn set_next(&mut self, word: &WakeWord) {
+        self.0 = self.0.wrapping_add(1);
+        word.epoch.store(self.0, Relaxed);
     }
 }

@@ -49,6 +49,12 @@ impl WakeWord {
         Waiter::new(self)
     }
 
+    /// Ends a sleep of this word's waiter early, for no reason: to make a [`Relay`](super::Relay)
+    /// come back. A sleep that has not begun yet is not ended, so call it until it did.
+    pub fn nudge(&self, park: &impl Park) {
+        park.wake(&self.sequence);
+    }
+
     /// The side of the word's only notifier: loads and stores alone. Should there be a second
     /// one, a wake may be lost, and the waiter sleeps for up to 100 ms.
     pub fn notifier(&self) -> Notifier<'_> {

@@ -7,7 +7,7 @@ use crate::harness::{at_every_step, die};
 use shm_primitives::part::End;
 use shm_primitives::ring::spsc::{Consumer, PopError, Producer, SpscRing, SpscRingRef};
 use shm_primitives::sync::{AtomicU32, crash};
-use shm_primitives::wake::{Deadline, Notifier, Park, WakeWord};
+use shm_primitives::wake::{Deadline, Notifier, Park, Relay, RelayedWaiter, WakeWord};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{self, Ordering::Relaxed};
 use std::thread;
@@ -334,4 +334,38 @@ fn generations() {
     let begun = park.time();
     assert!(world.word().waiter().wait(&scene, Deadline::NEVER, || there.get()));
     assert!(park.time() - begun < AWAKE && park.wakes() == 1);
+}
+
+/// A waiter that a relay sleeps for dies at each step of arming: who rings next wakes nobody, once
+/// at the most, and the successor is woken.
+#[test]
+fn arming() {
+    let deaths = at_every_step("arm", |budget| {
+        let (world, park) = (World::new(), FakePark::new());
+        let word = world.word();
+        let mut notifier = word.notifier();
+        let survived = die(budget, || {
+            let mut waiter = RelayedWaiter::new(word);
+            assert!(!waiter.arm(word, || false));
+            waiter.disarm(word);
+            let mut looks = 0;
+            // Found between the odd epoch and the sleep.
+            waiter.arm(word, || {
+                looks += 1;
+                looks == 2
+            });
+        });
+        assert_eq!(world.epoch() % 2 == 1, budget % 2 == 1 && survived.is_none());
+        notifier.notify(&park);
+        notifier.notify(&park);
+        let wakes = park.wakes();
+        assert_eq!(wakes, world.epoch() % 2);
+        let (mut waiter, mut relay) = (RelayedWaiter::new(word), Relay::new(word));
+        assert!(!waiter.arm(word, || false));
+        notifier.notify(&park);
+        assert_eq!(park.wakes(), wakes + 1, "the successor is not woken");
+        assert!(relay.wait(word, &park, Deadline::NEVER), "nor by its relay");
+        survived.is_some()
+    });
+    assert_eq!(deaths, 4);
 }
