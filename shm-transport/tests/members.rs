@@ -1,0 +1,362 @@
+//! Members of a domain join, have segments of their own and places in others', and are killed:
+//! nobody has an id twice, what the dead held comes back, and in the end nothing is left.
+#![cfg(target_os = "linux")]
+
+mod segment_help;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use segment_help::{Place, again, name, word};
+use shm_primitives::identity::OwnerId;
+use shm_primitives::part::{ClaimError, End, Kind};
+use shm_primitives::ring::spsc::{Options, SpscRingRef};
+use shm_primitives::segment::{self as layout, Known, Magic, NewPart, PartId, Plan};
+use shm_transport::domain::{Domain, SegmentName};
+use shm_transport::liveness::{LivenessError, Verdict};
+use shm_transport::member::{JoinOptions, Member, MemberError, remove_if_deserted};
+use shm_transport::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+#[test]
+fn joining_and_leaving() {
+    let place = Place::new();
+    let domain = &place.domain;
+    assert!(!remove_if_deserted(domain).unwrap(), "there is none");
+    let first = Member::join(domain, "first").unwrap();
+    let second = Member::join(domain, "second").unwrap();
+    assert_ne!(first.id(), second.id());
+    assert_eq!(place.files().len(), 1);
+    let names: HashSet<_> =
+        second.processes().processes().map(|found| found.unwrap().name).collect();
+    assert_eq!(names, HashSet::from(["first".into(), "second".into()]));
+    assert_eq!(second.processes().convict(first.id()).unwrap(), Verdict::Alive);
+    assert!(!remove_if_deserted(domain).unwrap(), "two live in it");
+    let gone = first.id();
+    // SAFETY: it held nothing.
+    assert!(!unsafe { first.leave() }.unwrap(), "not the last one");
+    assert!(matches!(second.processes().convict(gone).unwrap(), Verdict::Dead(_)));
+    // SAFETY: as above.
+    assert!(unsafe { second.leave() }.unwrap(), "the last one");
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[test]
+fn dropping_is_not_leaving() {
+    let place = Place::new();
+    let id = Member::join(&place.domain, "dropped").unwrap().id();
+    let other = Member::join(&place.domain, "other").unwrap();
+    assert_eq!(other.processes().convict(id).unwrap(), Verdict::Alive, "its process lives");
+    // SAFETY: it held nothing.
+    assert!(!unsafe { other.leave() }.unwrap());
+}
+
+#[test]
+fn what_is_refused() {
+    let place = Place::new();
+    let domain = &place.domain;
+    for records in [0, 4097] {
+        let found = Member::join_with(domain, "none", JoinOptions::new().records(records));
+        assert!(
+            matches!(found, Err(MemberError::BadRecords { found, most: 4096 }) if found == records)
+        );
+    }
+    let long = "x".repeat(33);
+    let found = Member::join(domain, &long).unwrap_err();
+    assert!(matches!(found, MemberError::Liveness(LivenessError::NameTooLong { found: 33, .. })));
+    assert_eq!(place.files(), [""; 0], "nothing is left of a failure");
+
+    let two = JoinOptions::new().records(2);
+    let mut members = vec![
+        Member::join_with(domain, "a", two).unwrap(),
+        Member::join_with(domain, "b", two).unwrap(),
+    ];
+    let full = Member::join_with(domain, "c", two).unwrap_err();
+    assert!(matches!(full, MemberError::Liveness(LivenessError::Full(_))), "{full}");
+    // SAFETY: it held nothing.
+    unsafe { members.remove(0).leave() }.unwrap();
+    members.push(Member::join(domain, "c").unwrap());
+    for member in members {
+        // SAFETY: as above.
+        unsafe { member.leave() }.unwrap();
+    }
+    assert_eq!(place.files(), [""; 0]);
+
+    // Something else under that name is said to be so, and stays.
+    segment_help::create(domain, "members", 7).unwrap();
+    let found = Member::join(domain, "d").unwrap_err();
+    assert!(matches!(found, MemberError::Layout { .. }), "{found}");
+    assert!(matches!(remove_if_deserted(domain), Err(MemberError::Layout { .. })));
+    assert_eq!(word(&segment_help::open(domain, "members").unwrap(), 0), 7);
+}
+
+/// All records are the dead's, and none is free: the next one begins anew.
+#[test]
+fn a_domain_of_the_dead() {
+    const TEST: &str = "a_domain_of_the_dead";
+    let two = JoinOptions::new().records(2);
+    if let Some(directory) = std::env::var_os("SHM_TEST_DIRECTORY") {
+        let domain = Domain::new("test").unwrap().in_directory(directory);
+        std::mem::forget(Member::join_with(&domain, "child", two).unwrap());
+        return;
+    }
+    let place = Place::new();
+    for _ in 0..2 {
+        let done = again(TEST).env("SHM_TEST_DIRECTORY", &place.directory).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let member = Member::join_with(&place.domain, "late", two).unwrap();
+    assert_eq!(member.processes().processes().count(), 1, "a new table");
+    // SAFETY: it held nothing.
+    assert!(unsafe { member.leave() }.unwrap());
+    assert_eq!(place.files(), [""; 0]);
+}
+
+const RING: PartId = PartId { kind: Kind::SPSC_RING, role: 0 };
+const OPTIONS: Options = Options::new(16);
+const MAGIC: Magic = Magic(u32::from_be_bytes(*b"TEST"));
+const KNOWN: Known<1> = Known::new(MAGIC, 1, [RING]);
+const PARTS: [NewPart; 1] =
+    [NewPart::required(RING, OPTIONS.required_size::<u32>().unwrap() as u64)];
+const PLAN: Plan<'static> = Plan::new(MAGIC, 1, &PARTS);
+
+fn in_segment(segment: &Segment) -> impl Fn(layout::SegmentError) -> SegmentError {
+    |error| segment.refused(error.to_string())
+}
+
+/// The owner of a segment, if it has one.
+fn owner(segment: &Segment) -> Result<Option<OwnerId>, SegmentError> {
+    let refused = in_segment(segment);
+    match layout::Segment::attach(segment.region(), &KNOWN) {
+        Ok(found) => found.owner().map_err(|corrupt| segment.refused(corrupt.to_string())),
+        Err(layout::SegmentError::Closing { .. }) => Ok(None),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Whether the segment may go: it is nobody's, or a dead one's.
+fn may_go(member: &Member, segment: &Segment) -> Result<bool, SegmentError> {
+    Ok(match owner(segment)? {
+        None => true,
+        Some(owner) => member.processes().convict(owner).unwrap().dead().is_some(),
+    })
+}
+
+/// Removes what the dead have left, and gives their records back.
+fn clean(domain: &Domain, member: &Member) {
+    let options = OpenOptions::new(64).patience(Duration::from_secs(30));
+    for named in domain.segments().unwrap().map(Result::unwrap) {
+        if named.as_str() == "members" {
+            continue;
+        }
+        match Segment::unlink(domain, &named, options, |segment| may_go(member, segment)) {
+            Ok(_) | Err(SegmentError::NotFound { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let dead: Vec<_> =
+        member.processes().verdicts().filter_map(|found| found.unwrap().1.dead()).collect();
+    for dead in dead {
+        member.processes().clear(dead, member.membership()).unwrap();
+    }
+}
+
+/// Joins, makes a segment with a ring, writes to others' rings, looks after the dead, leaves; until
+/// it is killed or told to end.
+fn party(domain: &Domain, seed: u32, parent: u32) {
+    let options = OpenOptions::new(64).patience(Duration::from_secs(30));
+    let (mut round, mut sent, mut taken_over) = (0, 0, 0);
+    while !fs::exists(domain.directory().join("end")).unwrap() {
+        assert_eq!(std::os::unix::process::parent_id(), parent, "the parent is gone");
+        round += 1;
+        let member = match Member::join(domain, &format!("party {seed}")) {
+            Ok(member) => member,
+            Err(error) => panic!("{error}"),
+        };
+        println!("id {}", member.id().word());
+        let id = member.id();
+        let named = SegmentName::new(&format!("ring-{}", seed % 3)).unwrap();
+        let create = CreateOptions::new(PLAN.required_size().unwrap());
+        let made = Segment::create(domain, &named, create, |segment| {
+            let refused = in_segment(segment);
+            // SAFETY: it has no name yet.
+            let creating = unsafe { layout::Segment::create(segment.region(), &PLAN, id) }
+                .map_err(&refused)?;
+            // SAFETY: as above.
+            unsafe { SpscRingRef::<u32>::init_at(creating.part(RING).unwrap(), OPTIONS) }
+                .map_err(|error| segment.refused(error))?;
+            // The owner word stays: it is what shows that the segment is somebody's.
+            std::mem::forget(creating.publish());
+            Ok::<_, SegmentError>(())
+        });
+        for other in 0..3 {
+            let named = SegmentName::new(&format!("ring-{other}")).unwrap();
+            let opened = Segment::open(domain, &named, options, |segment| {
+                layout::Segment::attach(segment.region(), &KNOWN)
+                    .map(drop)
+                    .map_err(in_segment(segment))
+            });
+            let segment = match opened {
+                Ok((segment, ())) => segment,
+                Err(SegmentError::NotFound { .. }) => continue,
+                Err(SegmentError::NotASegment { why, .. }) if why.to_string().contains("clos") => {
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let Ok(found) = layout::Segment::attach(segment.region(), &KNOWN) else { continue };
+            // SAFETY: whoever writes there uses this crate.
+            let ring =
+                unsafe { SpscRingRef::<u32>::attach(found.require(RING).unwrap(), Some(16)) };
+            let ring = ring.unwrap();
+            let producer = match ring.claim_producer(id) {
+                Ok(producer) => Ok(producer),
+                Err(ClaimError::Owned(holder)) if holder != id => {
+                    match member.processes().convict(holder).unwrap() {
+                        Verdict::Dead(dead) => {
+                            let taken = ring.recover_producer(dead, id);
+                            taken_over += u32::from(taken.is_ok());
+                            taken
+                        }
+                        Verdict::Alive => continue,
+                        Verdict::Unknown => panic!("an end of {holder}, whom nobody knows"),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match producer {
+                Ok(mut producer) => {
+                    sent += u32::from(producer.push(round).is_ok());
+                    assert_eq!(
+                        ring.owner(End::Writing).unwrap(),
+                        Some(id),
+                        "taken from the living"
+                    );
+                }
+                // Somebody was faster.
+                Err(ClaimError::Owned(_) | ClaimError::NotTheOwner { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        clean(domain, &member);
+        if let Ok((segment, ())) = made {
+            assert!(segment.has_name().unwrap(), "unlinked with its owner alive");
+            segment.unlink_own(|_| Ok::<_, SegmentError>(true)).unwrap();
+        }
+        // SAFETY: every end was given back, and its segment has no name any more.
+        if let Err(error) = unsafe { member.leave() } {
+            panic!("{error}");
+        }
+    }
+    println!("did {round} {sent} {taken_over}");
+}
+
+struct Parties(Vec<Child>);
+
+impl Drop for Parties {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn many_at_once_some_killed() {
+    const TEST: &str = "many_at_once_some_killed";
+    if let Some(directory) = std::env::var_os("SHM_TEST_DIRECTORY") {
+        let [seed, parent] = ["SHM_TEST_SEED", "SHM_TEST_PARENT"]
+            .map(|variable| std::env::var(variable).unwrap().parse().unwrap());
+        return party(&Domain::new("test").unwrap().in_directory(directory), seed, parent);
+    }
+    let place = Place::new();
+    let domain = &place.domain;
+    let start = |seed: u32| {
+        again(TEST)
+            .env("SHM_TEST_DIRECTORY", &place.directory)
+            .env("SHM_TEST_SEED", seed.to_string())
+            .env("SHM_TEST_PARENT", std::process::id().to_string())
+            .stdout(Stdio::from(
+                fs::File::create(place.directory.join(format!("out-{seed}"))).unwrap(),
+            ))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    // Somebody lives all the time, so that one table has all the ids.
+    let keeper = Member::join(domain, "keeper").unwrap();
+    let mut running = Parties((0..5).map(start).collect());
+    let mut killed = Parties(Vec::new());
+    let mut seeds = 5;
+    for round in 0..40_u64 {
+        std::thread::sleep(Duration::from_micros(15_000 + round * 997 % 10_000));
+        let index = round as usize % running.0.len();
+        let mut victim = std::mem::replace(&mut running.0[index], start(seeds));
+        seeds += 1;
+        if let Some(status) = victim.try_wait().unwrap() {
+            let said = victim.wait_with_output().unwrap();
+            panic!("{status}: {}", String::from_utf8_lossy(&said.stderr));
+        }
+        victim.kill().unwrap();
+        killed.0.push(victim);
+    }
+    fs::write(place.directory.join("end"), "").unwrap();
+    for child in std::mem::take(&mut running.0) {
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    for child in &killed.0 {
+        let pid = Pid::from_child(child);
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    }
+    let (mut ids, mut sums) = (HashSet::from([keeper.id().word()]), [0; 3]);
+    for seed in 0..seeds {
+        let path = place.directory.join(format!("out-{seed}"));
+        for line in BufReader::new(fs::File::open(&path).unwrap()).lines() {
+            // A line may be cut off by the kill, or begun by the harness.
+            let line = line.unwrap();
+            if let Some((_, id)) = line.rsplit_once("id ")
+                && let Ok(id) = id.parse()
+            {
+                assert!(ids.insert(id), "{id:#x} was given out twice");
+            }
+            if let Some((_, counts)) = line.split_once("did ") {
+                for (sum, count) in sums.iter_mut().zip(counts.split(' ')) {
+                    *sum += count.parse::<u32>().unwrap();
+                }
+            }
+        }
+        fs::remove_file(path).unwrap();
+    }
+    let [rounds, sent, taken_over] = sums;
+    eprintln!(
+        "{} ids; the survivors: {rounds} rounds, {sent} sent, {taken_over} taken over",
+        ids.len()
+    );
+    assert!(rounds > 0 && sent > 0, "{sums:?}");
+
+    // The kernel has cleared away what the dead had by the time their status was there, or soon.
+    for _ in 0..1000 {
+        let alive = |found: Result<(OwnerId, Verdict), LivenessError>| {
+            let (id, verdict) = found.unwrap();
+            id != keeper.id() && verdict == Verdict::Alive
+        };
+        if !keeper.processes().verdicts().any(alive) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    clean(domain, &keeper);
+    fs::remove_file(place.directory.join("end")).unwrap();
+    assert_eq!(keeper.processes().processes().count(), 1, "all records came back");
+    assert_eq!(
+        domain.segments().unwrap().map(|n| n.unwrap()).collect::<Vec<_>>(),
+        [name("members")]
+    );
+    // SAFETY: it holds nothing.
+    assert!(unsafe { keeper.leave() }.unwrap());
+    assert_eq!(place.files(), [""; 0]);
+}
