@@ -17,6 +17,7 @@ mod message;
 mod monitor;
 mod segment;
 mod spsc;
+mod table;
 mod wake;
 
 pub use channel::hostile as channel_hostile;
@@ -25,6 +26,7 @@ pub use message::parse as message;
 pub use monitor::monitor;
 pub use segment::{hostile as segment_hostile, layouts as layout_hostile};
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
+pub use table::hostile as table_hostile;
 pub use wake::hostile as wake_hostile;
 
 /// A body: it panics if what the bytes describe finds a fault.
@@ -42,6 +44,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("wake_hostile", wake_hostile),
     ("segment_hostile", segment_hostile),
     ("layout_hostile", layout_hostile),
+    ("table_hostile", table_hostile),
 ];
 
 #[cfg(fuzzing)]

@@ -4,19 +4,80 @@
 mod common;
 
 use common::memory::Memory;
-use common::{Patience, dead, owner};
+use common::table::Op;
+use common::{dead, owner};
+use proptest::prelude::*;
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::part::{AttachError, ClaimError, Corrupt, Kind};
 use shm_primitives::sync::AtomicU32;
-use shm_primitives::table::{
-    ATTEMPTS, Busy, Options, OwnDeath, Slot, SlotKey, SlotTable, Snapshot, TableFull,
-};
+use shm_primitives::table::{Options, OwnDeath, Slot, SlotKey, SlotTable, Snapshot, TableFull};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+
+fn ops(poke: u32) -> impl Strategy<Value = Vec<Op>> {
+    // Few ids and slots, so that they meet.
+    let slot = || 0..4u8;
+    let id = || prop_oneof![3 => 0..2u8, 1 => any::<u8>()];
+    let entry = || any::<u32>();
+    let hint = any::<u8>;
+    let word = prop_oneof![
+        2 => any::<u32>(),
+        1 => 0..5u32,
+        1 => (0..4u32, 0..4u32).prop_map(|(generation, bits)| generation << 12 | bits),
+        1 => (0..4u32).prop_map(|n| owner(100 + n).word()),
+        1 => (0..32u32).prop_map(|bit| 1 << bit),
+    ];
+    let op = prop_oneof![
+        4 => (id(), hint(), entry())
+            .prop_map(|(owner, hint, entry)| Op::Claim { owner, hint, entry }),
+        2 => (id(), hint()).prop_map(|(owner, hint)| Op::Reserve { owner, hint }),
+        2 => (slot(), id()).prop_map(|(slot, owner)| Op::ReserveAt { slot, owner }),
+        4 => (hint(), entry(), prop_oneof![3 => Just(0u8), 1 => any::<u8>()])
+            .prop_map(|(hint, entry, refused)| Op::Enrol { hint, entry, refused }),
+        6 => (slot(), entry()).prop_map(|(slot, entry)| Op::Update { slot, entry }),
+        2 => (slot(), 0..4u8, any::<u32>())
+            .prop_map(|(slot, word, value)| Op::SetLive { slot, word, value }),
+        4 => slot().prop_map(|slot| Op::Release { slot }),
+        1 => slot().prop_map(|slot| Op::Keep { slot }),
+        1 => (slot(), id()).prop_map(|(slot, to)| Op::HandOver { slot, to }),
+        2 => (slot(), id()).prop_map(|(slot, owner)| Op::Resume { slot, owner }),
+        2 => (id(), id(), 0..3u8).prop_map(|(dead, heir, keeps)| Op::Recover { dead, heir, keeps }),
+        1 => Just(Op::Attach),
+    ];
+    let poked = (any::<u16>(), word).prop_map(|(at, value)| Op::Poke { at, value });
+    let op = prop_oneof![30 => op, poke => poked];
+    proptest::collection::vec(op, 0..60)
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let last = OwnerId::MAX_GENERATION;
+    let generation = prop_oneof![2 => Just(0u32), 1 => last - 3..=last];
+    let changes = prop_oneof![1 => 0..2u32, 1 => u32::MAX - 3..=u32::MAX];
+    (1..5u32, generation, changes).prop_map(|(slots, generation, changes)| {
+        Options::new(slots).generation(generation).changes(changes)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn behaves_like_a_list(options in options(), fill: u8, ops in ops(0)) {
+        common::table::run(options, fill, ops);
+    }
+
+    #[test]
+    fn hostile_words(options in options(), fill: u8, ops in ops(5)) {
+        common::table::run(options, fill, ops);
+    }
+}
 
 type Entry = [u32; 3];
 type Table<'a> = SlotTable<'a, Entry, 2>;
@@ -529,49 +590,6 @@ fn impossible_words() {
         words.iter().enumerate().for_each(|(word, value)| memory.set(64 + 4 * word, *value));
         let read = table.read(0).unwrap();
         assert_eq!(read.map(|found| found.entry), found, "{words:x?}");
-    }
-}
-
-/// A reader of one who never rests gives up.
-#[test]
-fn busy() {
-    // An entry that takes far longer to copy than to change: longer than a thread's time on a
-    // core, where there is but one.
-    type Large<'a> = SlotTable<'a, [u32; 1 << 18]>;
-    const LARGEST: usize = 1 << 20;
-    let memory = Memory::new(64 + 3 * LARGEST, 0);
-    assert!(Large::required_size(1).unwrap() <= memory.size());
-    let table = Large::init_at(&memory.region(), Options::new(1)).unwrap();
-    let mut words = [0; 1 << 18];
-    let mut slot = table.claim(owner(1), &words).unwrap();
-    let (stop, patience) = (AtomicBool::new(false), Patience::new());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Relaxed) {
-                memory.set(72, memory.get(72).wrapping_add(2));
-            }
-        });
-        let _stop = SetAtLast(&stop);
-        while table.read(0).is_ok() {
-            patience.wait();
-        }
-        while table.find(|_| false).is_ok() {
-            patience.wait();
-        }
-    });
-    assert!(table.read(0).unwrap().is_some());
-    words[5] = 1;
-    slot.update(&words);
-    let text = format!("slot 3 changed during each of {ATTEMPTS} attempts to read it");
-    assert_eq!(Busy { index: 3 }.to_string(), text);
-}
-
-/// Set also if the test fails: nobody waits for it.
-struct SetAtLast<'a>(&'a AtomicBool);
-
-impl Drop for SetAtLast<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
     }
 }
 

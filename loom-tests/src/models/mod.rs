@@ -9,6 +9,7 @@ pub mod part;
 pub mod ready;
 pub mod segment;
 pub mod spsc;
+pub mod table;
 pub mod wake;
 
 /// Every model, by name.
@@ -22,6 +23,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         monitor::MODELS,
         channel::MODELS,
         segment::MODELS,
+        table::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

@@ -93,9 +93,9 @@
 //! releases; and one that backs off has seen that the version moved on. So who stored its id
 //! over 0 and then finds the version unchanged knows that its id never stood there before.
 //!
-//! *A visible id that is not locked is a dead one's, or one that is about to be taken away.*
-//! The lock is taken before step 3 and given back after the owner word is 0
-//! ([`Enrolled`] drops in this order).
+//! *An id that was seen, and then found not to be locked, is nobody's any more.* The lock is
+//! taken before step 3, and given back after the owner word is 0 ([`Enrolled`] drops in this
+//! order). So its holder has died, or has left, which is as final.
 //!
 //! *A stale proof of death does no harm.* Proof that id *n* is dead may be used when one who
 //! is late has that id in the owner word, between steps 3 and 4. Then the slot goes to the
@@ -224,7 +224,7 @@ sites! { SITES
         [Relaxed => Model("table_claim_read")];
     /// The version, before anything else of the slot is read.
     SEE = "table.see", Acquire, partner "table.publish",
-        [Relaxed => Model("table_claim_read")];
+        [Relaxed => Model("table_recover_publish")];
     /// The selector, after the words of the copy that it makes the current one.
     TURN = "table.turn", Release, partner "table.select",
         [Relaxed => Model("table_update_read")];

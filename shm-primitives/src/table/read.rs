@@ -49,7 +49,7 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
     /// [`Busy`] if it changed during each attempt. Never once the holder is dead.
     pub fn read(&self, index: u32) -> Result<Option<Snapshot<T>>, Busy> {
         let Some(slot) = self.slot(index) else { return Ok(None) };
-        (0..ATTEMPTS).find_map(|_| attempt(&slot, index)).ok_or(Busy { index })
+        attempts(|| look(&slot, index)).ok_or(Busy { index })
     }
 
     /// What the slot says in the tenancy that `key` names; `None` if that is over, or has no
@@ -128,8 +128,13 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
     }
 }
 
+/// The first answer that `look` gives.
+fn attempts<R>(mut look: impl FnMut() -> Option<R>) -> Option<R> {
+    (0..ATTEMPTS).find_map(|_| look())
+}
+
 /// One look at a slot; `None` if it changed meanwhile.
-fn attempt<T: Shareable>(slot: &Words<'_>, index: u32) -> Option<Option<Snapshot<T>>> {
+fn look<T: Shareable>(slot: &Words<'_>, index: u32) -> Option<Option<Snapshot<T>>> {
     let version = Version(slot.version.load(SEE));
     if !version.is_published() {
         return Some(None);
@@ -145,4 +150,28 @@ fn attempt<T: Shareable>(slot: &Words<'_>, index: u32) -> Option<Option<Snapshot
     // Nobody's, or no id: no holder left a published slot so.
     let owner = OwnerId::from_word(owner);
     Some(owner.map(|owner| Snapshot { key: version.key(index), owner, entry }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    /// No test can change a slot during each look on purpose.
+    #[test]
+    fn gives_up() {
+        let ask = |answers_at: u32| {
+            let mut looks = 0;
+            let answer = attempts(|| {
+                looks += 1;
+                (looks == answers_at).then_some(7)
+            });
+            (answer, looks)
+        };
+        assert_eq!(ask(1), (Some(7), 1));
+        assert_eq!(ask(ATTEMPTS), (Some(7), ATTEMPTS));
+        assert_eq!(ask(ATTEMPTS + 1), (None, ATTEMPTS));
+        let text = "slot 3 changed during each of 64 attempts to read it";
+        assert_eq!(Busy { index: 3 }.to_string(), text);
+    }
 }

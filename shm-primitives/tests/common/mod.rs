@@ -7,6 +7,7 @@ pub mod memory;
 pub mod monitor;
 pub mod park;
 pub mod spsc;
+pub mod table;
 
 use shm_primitives::identity::{Dead, OwnerId};
 use std::sync::Arc;

@@ -15,4 +15,5 @@ mod monitor;
 mod ready;
 mod segment;
 mod spsc;
+mod table;
 mod wake;

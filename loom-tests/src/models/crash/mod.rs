@@ -10,6 +10,7 @@ pub mod monitor;
 pub mod ready;
 pub mod segment;
 pub mod spsc;
+pub mod table;
 pub mod wake;
 
 use crate::harness::{check, explore_bounded, models, owner};
@@ -31,6 +32,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     monitor::MODELS,
     channel::MODELS,
     segment::MODELS,
+    table::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.
