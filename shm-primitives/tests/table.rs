@@ -397,7 +397,15 @@ fn leaves_before_its_lock() {
     }
     let seen = Rc::new(RefCell::new(None));
     drop(table.enrol(&[0; 3], |_| Some(Looks(table, Rc::clone(&seen)))).unwrap());
-    assert_eq!(*seen.borrow(), Some(None), "the slot was nobody's when the lock fell");
+    assert_eq!(seen.take(), Some(None), "the slot was nobody's when the lock fell");
+    // So it is when one that was late backs off.
+    let refused = table.enrol(&[0; 3], |_| {
+        assert!(matches!(seen.take(), None | Some(None)), "its own still");
+        table.reserve(owner(5)).unwrap().release();
+        Some(Looks(table, Rc::clone(&seen)))
+    });
+    assert!(refused.is_err());
+    assert_eq!(seen.take(), Some(None), "the slot was nobody's when the lock fell");
 }
 
 /// A slot whose next id is locked by another is passed over, and one that others take and

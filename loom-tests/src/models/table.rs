@@ -313,7 +313,7 @@ models! {
     /// Two enrol in the only slot, and one of them leaves again: no id is given twice, and the
     /// locks are those of the ids that are held.
     fn table_enrol() {
-        explore_bounded(Some(3), || {
+        explore(|| {
             let (_memory, table) = table(1);
             let locks = Locks::new();
             let other = {
@@ -362,24 +362,22 @@ models! {
         explore(|| {
             let (_memory, table) = table(1);
             let (locks, convicted) = (Locks::new(), Arc::new(Mutex::new(Vec::new())));
-            let living = {
+            let looking = {
                 let (locks, convicted) = (locks.clone(), Arc::clone(&convicted));
                 thread::spawn(move || {
-                    let enrolled = table.enrol(&entry(1), |id| locks.take(id)).unwrap();
-                    let convicted = convicted.lock().unwrap();
-                    check!(!convicted.contains(&enrolled.id()), "convicted alive");
-                    drop(convicted);
-                    enrolled.id()
+                    let Some(id) = table.owner(0) else { return };
+                    if !locks.is_held(id) {
+                        convicted.lock().unwrap().push(id);
+                        // It has left.
+                        check_eq!(table.release_all_of(dead(id), owner(HEIR)), Ok(0), "slots");
+                    }
                 })
             };
-            if let Some(id) = table.owner(0)
-                && !locks.is_held(id)
-            {
-                convicted.lock().unwrap().push(id);
-                // It has left.
-                check_eq!(table.release_all_of(dead(id), owner(HEIR)), Ok(0), "slots");
-            }
-            let id = living.join().unwrap();
+            let enrolled = table.enrol(&entry(1), |id| locks.take(id)).unwrap();
+            let id = enrolled.id();
+            check!(!convicted.lock().unwrap().contains(&id), "convicted alive");
+            drop(enrolled);
+            looking.join().unwrap();
             check!(!locks.is_held(id) && table.owner(0).is_none(), "left");
         });
     }
@@ -387,7 +385,7 @@ models! {
     /// The proof of a death is used on the slot that one who is late has taken under the dead
     /// one's id: the late one leaves the slot to the heir, and gets another id.
     fn table_enrol_stale_proof() {
-        explore_bounded(Some(3), || {
+        explore(|| {
             let (_memory, table) = table(1);
             let id = OwnerId::new(0, 1).unwrap();
             // Its version is read before the former one is there, its exchange after that.
