@@ -131,6 +131,20 @@ mod shapes {
         }
     }
 
+    /// Frames that fill a power of two exactly: the ring's free word needs room too.
+    #[test]
+    fn room_to_the_byte() {
+        // 40 bytes with their headers, and 24 wasted behind each.
+        let group = GroupShape::new(1, 16).message_size(16);
+        assert_eq!(group.channel().unwrap().requests.capacity, 2048);
+        let shape = Shape::new(group, GroupShape::new(0, 1));
+        let (layout, _control) = create(memory(&shape), &shape);
+        let mut client = client(&layout, normal(0));
+        for id in 1..=16 {
+            assert_eq!(client.request(id, 1001, &[0; 16]), Ok(()), "request {id}");
+        }
+    }
+
     fn group() -> impl Strategy<Value = GroupShape> {
         (1..40u32, 0..300u32, 0..300u32, 0..100u32).prop_map(|(messages, size, reply, progress)| {
             GroupShape::new(1, messages).message_size(size).reply_size(reply, progress)
@@ -529,6 +543,11 @@ mod headers {
         let memory = memory(&SHAPE);
         create(memory, &SHAPE);
         assert!(PhoenixShmLayout::is_valid(&memory.region()));
+        // Fewer workers than there is room for: what stands behind them is none.
+        memory.set(at(5), 1);
+        let layout = attach(memory).unwrap();
+        assert!(layout.normal_channel(0).is_some() && layout.normal_channel(1).is_none());
+        assert!(layout.normal_monitor(1).is_none() && layout.load(normal(1)).is_none());
         memory.set(8, 1 << 16);
         let lane = super::Corrupt { what: "number of the lane", found: 1 << 16, limit: 0xffff };
         assert_eq!(attach(memory).map(drop), Err(SegmentError::Corrupt(lane)));

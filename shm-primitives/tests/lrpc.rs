@@ -184,6 +184,11 @@ fn spoilt_entries() {
         memory.set(entry + offset, before);
     }
     assert_eq!(names(&layout), ["a"]);
+    // It hides no other of its name.
+    let other = layout.register(owner(8), &name("b"), 80, 0).unwrap();
+    memory.set(entry, u32::from(b'b'));
+    memory.set(entry + 68, 1);
+    assert_eq!(layout.find(&name("b")).unwrap().map(|node| node.key), Some(other.key()));
     drop(mine);
 }
 

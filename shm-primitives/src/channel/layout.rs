@@ -30,11 +30,6 @@ impl Limits {
         Self { reply, progress }
     }
 
-    /// Bytes of the largest frame in the response ring.
-    pub(crate) const fn largest_frame(self) -> u64 {
-        footprint(if self.reply > self.progress { self.reply } else { self.progress })
-    }
-
     /// Bytes in the ring that the replies to one call may take: a final one and a progress one.
     const fn a_call(self, packing: Packing) -> u64 {
         footprint(self.reply) + footprint(self.progress) + 2 * packing.most_waste() as u64
@@ -43,9 +38,10 @@ impl Limits {
     /// Bytes that are not left for replies: the padding where the larger kind does not fit
     /// before the end of the data, and the word after the last frame.
     const fn overhead(self) -> u64 {
+        let largest = if self.reply > self.progress { self.reply } else { self.progress };
         // Padding is a multiple of 8 and shorter than the frame it makes room for; the word is 8
         // bytes.
-        self.largest_frame()
+        footprint(largest)
     }
 
     /// How many calls a response ring has room for. See the proof in the

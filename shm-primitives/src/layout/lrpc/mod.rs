@@ -309,9 +309,15 @@ impl<'a> LrpcLayout<'a> {
     ///
     /// [`Busy`] if there was none, and a slot could not be read.
     pub fn find(&self, id: &NodeId) -> Result<Option<Node>, Busy> {
-        let field = id.to_field();
-        let found = self.registry.find(|record| record.has(&field))?;
-        Ok(found.and_then(|found| node(&found, self.shape.channels)))
+        let mut busy = None;
+        for node in self.nodes() {
+            match node {
+                Ok(node) if node.id == *id => return Ok(Some(node)),
+                Ok(_) => {}
+                Err(error) => busy = Some(error),
+            }
+        }
+        busy.map_or(Ok(None), Err)
     }
 
     /// For how many milliseconds a node has given no heartbeat, at `now`; `None` if it is not

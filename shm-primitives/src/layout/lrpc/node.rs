@@ -133,10 +133,6 @@ impl NodeRecord {
         Self { id: id.to_field(), pid: U32::new(pid), channel: U32::new(channel) }
     }
 
-    pub(super) fn has(&self, field: &[u8; NodeId::MAX]) -> bool {
-        self.id == *field
-    }
-
     /// The name in it.
     ///
     /// # Errors

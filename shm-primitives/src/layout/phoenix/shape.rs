@@ -152,14 +152,14 @@ impl GroupShape {
         }
         let frame = (8 + MsgHeader::SIZE as u64 + self.message_size as u64).next_multiple_of(8);
         let waste = Packing::Lines.most_waste() as u64;
-        ring(self.messages as u64 * (frame + waste) + frame, frame)
+        ring(self.messages as u64 * (frame + waste) + frame)
     }
 
     /// The response ring: the least with room for the replies to all calls.
     const fn responses(&self, limits: Limits) -> Option<frame::Options> {
         let mut wanted = 1;
         loop {
-            let Some(ring) = ring(wanted, limits.largest_frame()) else { return None };
+            let Some(ring) = ring(wanted) else { return None };
             if channel::Options::new(ring, ring).limits(limits).max_calls() >= self.messages {
                 return Some(ring);
             }
@@ -197,12 +197,10 @@ impl GroupShape {
     }
 }
 
-/// The least ring of at least `wanted` bytes that frames of `frame` bytes fit into; `None` if
-/// there is none.
-const fn ring(wanted: u64, frame: u64) -> Option<frame::Options> {
-    // A frame has at most half the capacity less 8.
-    let least = 2 * (frame + 8);
-    let wanted = if wanted < least { least } else { wanted };
+/// The least ring of at least `wanted` bytes; `None` if there is none. A frame has at most half the
+/// capacity less 8: what is wanted is always twice
+/// the largest frame and the waste behind it at least.
+const fn ring(wanted: u64) -> Option<frame::Options> {
     let wanted = if wanted < LEAST { LEAST } else { wanted };
     if wanted > MOST as u64 {
         return None;
