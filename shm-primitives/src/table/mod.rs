@@ -74,7 +74,7 @@
 //!
 //! # Enrolling: the slot is the id
 //!
-//! In a table of process records the [`OwnerId`] that a process is given *is* the slot it
+//! In a table of process records the [`OwnerId`](crate::identity::OwnerId) that a process is given *is* the slot it
 //! takes: its index, and the generation that the slot then has. And whoever sees such an id
 //! asks the kernel whether its holder lives, that is whether a lock on the id is held. So
 //! [`enrol`](SlotTable::enrol)
