@@ -62,6 +62,10 @@ impl Kind {
     pub const SPSC_RING: Self = Self(1);
     /// [`FrameRing`](crate::ring::frame).
     pub const FRAME_RING: Self = Self(2);
+    /// The chunks of a [`pool`](crate::pool).
+    pub const CHUNK_POOL: Self = Self(4);
+    /// The marks of one subscriber of a [`pool`](crate::pool).
+    pub const CHUNK_MARKS: Self = Self(5);
 }
 
 impl fmt::Display for Kind {
@@ -69,6 +73,8 @@ impl fmt::Display for Kind {
         match *self {
             Self::SPSC_RING => f.write_str("SPSC ring"),
             Self::FRAME_RING => f.write_str("frame ring"),
+            Self::CHUNK_POOL => f.write_str("chunk pool"),
+            Self::CHUNK_MARKS => f.write_str("chunk marks"),
             Self(other) => write!(f, "number {other}"),
         }
     }

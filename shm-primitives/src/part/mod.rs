@@ -32,12 +32,14 @@
 
 mod error;
 mod header;
+mod queue;
 
 pub use error::{AttachError, ClaimError, Corrupt};
 pub use header::{End, Kind, PartHeader};
 pub(crate) use header::{
     Expected, Facts, LINE, Line, SITES, check_region, data_of, layout_hash, owner_of, release_owner,
 };
+pub use queue::QueueDescriptor;
 crate::sync::with_read_modify_write! {
     pub(crate) use header::{claim_owner, recover_owner};
 }
