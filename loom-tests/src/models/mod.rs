@@ -6,6 +6,7 @@ pub mod crash;
 pub mod frame;
 pub mod monitor;
 pub mod part;
+pub mod pool;
 pub mod ready;
 pub mod spsc;
 pub mod wake;
@@ -20,6 +21,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         ready::MODELS,
         monitor::MODELS,
         channel::MODELS,
+        pool::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

@@ -11,6 +11,7 @@ mod common;
 mod frame;
 mod harness;
 mod monitor;
+mod pool;
 mod ready;
 mod spsc;
 mod wake;

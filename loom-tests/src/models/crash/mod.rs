@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod frame;
 pub mod monitor;
+pub mod pool;
 pub mod ready;
 pub mod spsc;
 pub mod wake;
@@ -29,6 +30,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     ready::MODELS,
     monitor::MODELS,
     channel::MODELS,
+    pool::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.
