@@ -15,6 +15,7 @@ mod common;
 mod frame;
 mod message;
 mod monitor;
+mod pool;
 mod spsc;
 mod wake;
 
@@ -22,6 +23,7 @@ pub use channel::hostile as channel_hostile;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use message::parse as message;
 pub use monitor::monitor;
+pub use pool::hostile as pool_hostile;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 pub use wake::hostile as wake_hostile;
 
@@ -38,6 +40,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("monitor", monitor),
     ("channel_hostile", channel_hostile),
     ("wake_hostile", wake_hostile),
+    ("pool_hostile", pool_hostile),
 ];
 
 #[cfg(fuzzing)]
