@@ -2,6 +2,7 @@
 
 pub mod frames;
 pub mod rtt;
+pub mod segment;
 pub mod spsc;
 
 use crate::bench::Bench;
@@ -19,6 +20,7 @@ pub const ALL: &[Group] = &[
     Group { name: "spsc", run: spsc::run },
     Group { name: "frames", run: frames::run },
     Group { name: "rtt", run: rtt::run },
+    Group { name: "segment", run: segment::run },
 ];
 
 /// The names of the groups.

@@ -100,7 +100,7 @@ impl Row {
         let Self { group, case, .. } = self;
         if let Some(reason) = &self.skipped {
             let peer = self.peer.unwrap_or_default();
-            println!("{group:<7}{case:<23}{:>33}  {peer:<16}skipped: {reason}", "");
+            println!("{group:<8}{case:<23}{:>33}  {peer:<16}skipped: {reason}", "");
             return;
         }
         let spread = self.spread.as_ref();
@@ -112,7 +112,7 @@ impl Row {
             (_, Some(times)) => format!("{times:>7.2} of the limit"),
             _ => String::new(),
         };
-        println!("{group:<7}{case:<23}{ours:>33}  {other:<16}{theirs:>33}{verdict}");
+        println!("{group:<8}{case:<23}{ours:>33}  {other:<16}{theirs:>33}{verdict}");
     }
 }
 
@@ -121,7 +121,7 @@ pub fn print_heading() {
     println!("Nanoseconds a message: the median, and in brackets the quickest and slowest run.");
     println!("The ratio is the peer's time to ours: above one, ours is quicker.\n");
     println!(
-        "{:<7}{:<23}{:>33}  {:<16}{:>33}{:>9}",
+        "{:<8}{:<23}{:>33}  {:<16}{:>33}{:>9}",
         "group", "case", "ours", "peer", "theirs", "ratio"
     );
 }
