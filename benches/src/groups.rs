@@ -2,7 +2,7 @@
 
 pub mod frames;
 pub mod rtt;
-pub mod segment_open;
+pub mod segment;
 pub mod spsc;
 pub mod wake;
 
@@ -21,8 +21,8 @@ pub const ALL: &[Group] = &[
     Group { name: "spsc", run: spsc::run },
     Group { name: "frames", run: frames::run },
     Group { name: "rtt", run: rtt::run },
-    Group { name: "segment", run: segment_open::run },
     Group { name: "wake", run: wake::run },
+    Group { name: "segment", run: segment::run },
 ];
 
 /// The names of the groups.

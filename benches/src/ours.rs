@@ -5,12 +5,15 @@ use crate::region::Region;
 use crate::traffic::{BatchReceiver, BatchSender, FrameReceiver, FrameSender, Receiver, Sender};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::part::{Corrupt, Shareable};
+use shm_primitives::pool::{self, ChunkHandle, Limits, MarksRef, Place, PoolRef, Publisher, Slot};
 use shm_primitives::region;
 use shm_primitives::ring::frame::{self, FrameRingRef, ReadError, Reader, WriteError, Writer};
 use shm_primitives::ring::spsc::{Consumer, Options, PopError, Producer, PushError, SpscRingRef};
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 /// Bytes that a ring of `capacity` items takes.
 #[must_use]
@@ -149,4 +152,87 @@ impl<const N: usize> FrameReceiver<N> for Reader<'_> {
         received.release();
         true
     }
+}
+
+/// Chunks of a pool, all of one size.
+pub const CHUNKS: usize = 16;
+
+fn pool_options(size: usize) -> pool::Options {
+    let size = size.try_into().expect("a size of 32 bits");
+    pool::Options::new(1, 1).class(size, CHUNKS as u32)
+}
+
+/// Bytes that a pool of chunks of so many bytes takes, and the marks of one subscriber behind it.
+#[must_use]
+pub fn pool_size(size: usize) -> usize {
+    let pool = pool_options(size).required_size().expect("a size that memory has");
+    pool + MarksRef::required_size(CHUNKS as u32).expect("a small size")
+}
+
+/// A new pool in a region of its own, with one subscriber's marks, and its publisher, to whom
+/// that subscriber is connected.
+#[must_use]
+pub fn pool<'a, 's>(
+    region: &'a Region,
+    size: usize,
+    slots: &'s mut [Slot],
+    places: &'s mut [Place<'a>],
+) -> (PoolRef<'a>, MarksRef<'a>, Publisher<'s, 'a>) {
+    let options = pool_options(size);
+    // SAFETY: as in `spsc`.
+    let memory = unsafe { region::Region::new(region.base(), region.size()) };
+    let (first, all) = (options.required_size().expect("a size"), region.size());
+    let rest = memory.part(first, all - first).expect("a region of the size asked for");
+    // SAFETY: the region is fresh: nothing was in it, and nobody makes another pool.
+    let pool = unsafe { PoolRef::init_at(memory, options) }.expect("a region of that size");
+    // SAFETY: as above.
+    let marks = unsafe { MarksRef::init_at(rest, &pool, 1) }.expect("a region of that size");
+    let publisher = pool.claim_publisher(owner(0), Limits::NONE, slots, places, |_| 0);
+    let publisher = publisher.expect("nobody has it");
+    publisher.connect(0, marks).expect("nobody is connected");
+    (pool, marks, publisher)
+}
+
+/// Takes chunks of `size` bytes and gives them back unused.
+///
+/// # Errors
+///
+/// When the kernel has no memory.
+pub fn loans(size: usize, count: u64) -> Result<Duration, String> {
+    let region = Region::shared(pool_size(size)).map_err(|e| e.to_string())?;
+    let mut slots = [const { Slot::new() }; CHUNKS];
+    let mut places = [Place::new()];
+    let (_, _, publisher) = pool(&region, size, &mut slots, &mut places);
+    let clock = Instant::now();
+    for _ in 0..count {
+        black_box(publisher.loan(size).expect("a free chunk").as_mut_ptr());
+    }
+    Ok(clock.elapsed())
+}
+
+/// Sends messages of `size` bytes through chunks to a subscriber on the same thread: the first
+/// word is written and read.
+///
+/// # Errors
+///
+/// When the kernel has no memory.
+pub fn messages(size: usize, count: u64) -> Result<Duration, String> {
+    let region = Region::shared(pool_size(size)).map_err(|e| e.to_string())?;
+    let mut slots = [const { Slot::new() }; CHUNKS];
+    let mut places = [Place::new()];
+    let (pool, marks, publisher) = pool(&region, size, &mut slots, &mut places);
+    let queue = Region::shared(spsc_size::<ChunkHandle>(16)).map_err(|e| e.to_string())?;
+    let (mut tx, mut rx) = spsc::<ChunkHandle>(&queue, 16);
+    let holder = pool.claim_holder(marks, owner(1)).expect("nobody has it");
+    let clock = Instant::now();
+    for number in 0..count {
+        let mut loan = publisher.loan(size).expect("a free chunk");
+        loan[..8].copy_from_slice(&number.to_le_bytes());
+        let handle = loan.share().lend(0, number as u32).expect("nothing is away");
+        tx.push(handle).expect("room");
+        let handle = rx.pop().expect("a message");
+        let borrowed = holder.borrow(handle).expect("it was lent");
+        assert_eq!(borrowed[..8], number.to_le_bytes());
+    }
+    Ok(clock.elapsed())
 }

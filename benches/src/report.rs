@@ -130,7 +130,7 @@ impl Row {
         let Self { group, case, .. } = self;
         if let Some(reason) = &self.skipped {
             let peer = self.peer.unwrap_or_default();
-            println!("{group:<7}{case:<23}{:>39}  {peer:<16}skipped: {reason}", "");
+            println!("{group:<8}{case:<23}{:>39}  {peer:<16}skipped: {reason}", "");
             return;
         }
         let spread = self.spread.as_ref();
@@ -147,7 +147,7 @@ impl Row {
             _ => String::new(),
         };
         let floor = self.floor.unwrap_or_default();
-        println!("{group:<7}{case:<23}{floor:>6.0}{ours:>33}  {other:<16}{theirs:>33}{verdict}");
+        println!("{group:<8}{case:<23}{floor:>6.0}{ours:>33}  {other:<16}{theirs:>33}{verdict}");
     }
 }
 
@@ -158,7 +158,7 @@ pub fn print_heading() {
     println!("The floor is a word bounced between the two CPUs, there and back: a case has a row");
     println!("for each state that it was in, for a host may move them about.\n");
     println!(
-        "{:<7}{:<23}{:>6}{:>33}  {:<16}{:>33}{:>9}",
+        "{:<8}{:<23}{:>6}{:>33}  {:<16}{:>33}{:>9}",
         "group", "case", "floor", "ours", "peer", "theirs", "ratio"
     );
 }

@@ -15,6 +15,7 @@ mod common;
 mod frame;
 mod message;
 mod monitor;
+mod pool;
 mod segment;
 mod spsc;
 mod table;
@@ -24,6 +25,7 @@ pub use channel::hostile as channel_hostile;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use message::parse as message;
 pub use monitor::monitor;
+pub use pool::hostile as pool_hostile;
 pub use segment::{hostile as segment_hostile, layouts as layout_hostile};
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 pub use table::hostile as table_hostile;
@@ -45,6 +47,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("table_hostile", table_hostile),
     ("segment_hostile", segment_hostile),
     ("layout_hostile", layout_hostile),
+    ("pool_hostile", pool_hostile),
 ];
 
 #[cfg(fuzzing)]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | small items in bulk: samples, bytes for DMA, handles | [`ring::spsc`] |
 //! | messages of any length | [`ring::frame`] |
+//! | large messages, read in place by any number of subscribers | [`pool`] |
 //! | waiting for either, and waking who waits | [`wake`] |
 //! | one receiver of many rings | [`ready`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
@@ -38,7 +39,7 @@
 //! - `checksum` (default): CRC32C of frames.
 //! - `critical-section`, `unsafe-assume-single-core`: read-modify-writes on targets without
 //!   compare-and-swap, by portable-atomic. Claiming and recovering ends needs them, and so do
-//!   shared notifiers, the ready bitmap, channels and slot tables.
+//!   shared notifiers, the ready bitmap, channels, slot tables and pools.
 //! - `loom`: with `--cfg loom`, and not otherwise, the atomics are loom's.
 #![no_std]
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -46,9 +47,10 @@
 #[cfg(any(test, crash_points, all(loom, feature = "loom")))]
 extern crate std;
 
-// Its ends are claimed by compare-and-swap: there is no other way to have one.
+// Their ends are claimed by compare-and-swap: there is no other way to have one.
 sync::with_read_modify_write! {
     pub mod channel;
+    pub mod pool;
 }
 pub mod identity;
 // As the channel; and made of memory from elsewhere, which loom has none of.
@@ -92,6 +94,7 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     table::SITES,
+    pool::SITES,
 ];
 
 /// All of [`SITES`], one after the other.

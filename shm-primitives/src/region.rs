@@ -27,7 +27,8 @@ impl<'a> Region<'a> {
     ///
     /// # Safety
     ///
-    /// For `'a` they are mapped, readable, writable and initialised (to whatever), and
+    /// For `'a` they are mapped, readable, writable (unless the structure says that its readers
+    /// need not write) and initialised (to whatever), and
     /// no reference to any of them exists in this process but to atomics. Whoever else of this
     /// process accesses them does so through the structures of this crate, or by atomics. What
     /// other processes do there is bounded by the way a structure is attached to: for

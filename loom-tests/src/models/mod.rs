@@ -6,6 +6,7 @@ pub mod crash;
 pub mod frame;
 pub mod monitor;
 pub mod part;
+pub mod pool;
 pub mod ready;
 pub mod segment;
 pub mod spsc;
@@ -24,6 +25,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         channel::MODELS,
         table::MODELS,
         segment::MODELS,
+        pool::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

@@ -100,6 +100,21 @@ pub enum AttachError {
         /// The options word.
         found: u32,
     },
+    /// A size class of a pool is empty, too large, or no larger than the one before it; or there
+    /// are none, or too many.
+    BadClass {
+        /// Its number, from 0.
+        number: u32,
+    },
+    /// More of something than there can be.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there are or were asked for.
+        found: u32,
+        /// How many there can be.
+        maximum: u32,
+    },
     /// A field of the header or a position contradicts the others.
     Corrupt(Corrupt),
 }
@@ -208,6 +223,15 @@ impl fmt::Display for AttachError {
                     f,
                     "{found:#x} is no alignment, start or set of options that there is; a checksum needs the feature `checksum`"
                 )
+            }
+            Self::BadClass { number } => {
+                write!(
+                    f,
+                    "size class {number} is empty, too large, or no larger than the one before it; there are 1 to 8 classes, the smallest first"
+                )
+            }
+            Self::TooMany { what, found, maximum } => {
+                write!(f, "{found} {what} where {maximum} is the most")
             }
             Self::Corrupt(corrupt) => corrupt.fmt(f),
         }

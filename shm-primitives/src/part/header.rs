@@ -69,6 +69,10 @@ impl Kind {
     /// Equal pieces of memory for whoever claims their numbers:
     /// [`layout::lrpc`](crate::layout).
     pub const CHANNEL_AREA: Self = Self(7);
+    /// The chunks of a [`pool`](crate::pool).
+    pub const CHUNK_POOL: Self = Self(4);
+    /// The marks of one subscriber of a [`pool`](crate::pool).
+    pub const CHUNK_MARKS: Self = Self(5);
 }
 
 impl fmt::Display for Kind {
@@ -79,6 +83,8 @@ impl fmt::Display for Kind {
             Self::SLOT_TABLE => f.write_str("slot table"),
             Self::WORKER_GROUP => f.write_str("worker group"),
             Self::CHANNEL_AREA => f.write_str("channel area"),
+            Self::CHUNK_POOL => f.write_str("chunk pool"),
+            Self::CHUNK_MARKS => f.write_str("chunk marks"),
             Self(other) => write!(f, "number {other}"),
         }
     }

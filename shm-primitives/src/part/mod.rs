@@ -33,6 +33,7 @@
 
 mod error;
 mod header;
+mod queue;
 
 pub use error::{AttachError, ClaimError, Corrupt};
 pub use header::{End, Kind, PartHeader};
@@ -40,6 +41,7 @@ pub(crate) use header::{
     Expected, Facts, LINE, Line, SITES, check_region, data_of, decode_owner, layout_hash, owner_of,
     release_owner,
 };
+pub use queue::QueueDescriptor;
 crate::sync::with_read_modify_write! {
     pub(crate) use header::{claim_owner, recover_owner};
 }

@@ -12,6 +12,7 @@ mod frame;
 mod harness;
 mod layout;
 mod monitor;
+mod pool;
 mod ready;
 mod segment;
 mod spsc;

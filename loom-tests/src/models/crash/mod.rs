@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod frame;
 pub mod monitor;
+pub mod pool;
 pub mod ready;
 pub mod segment;
 pub mod spsc;
@@ -33,6 +34,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     channel::MODELS,
     table::MODELS,
     segment::MODELS,
+    pool::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.
