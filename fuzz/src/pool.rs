@@ -1,9 +1,9 @@
 //! A body for the chunk pool.
 
 use crate::common::memory::Memory;
-use crate::common::{dead, owner};
+use crate::common::owner;
 use arbitrary::{Arbitrary, Result, Unstructured};
-use shm_primitives::identity::OwnerId;
+use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::part::Untrusted;
 use shm_primitives::pool::{
     Borrowed, ChunkHandle, Limits, Loan, MarksRef, Options, Place, PoolRef, Shared, Slot,
@@ -99,6 +99,12 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
     parts.pool.check_guards();
     parts.rows.iter().for_each(Memory::check_guards);
     Ok(())
+}
+
+/// The proof that whoever an end names is dead.
+fn dead_one(last: OwnerId) -> Dead<OwnerId> {
+    // SAFETY: an id without a process, or one whose handle was forgotten before.
+    unsafe { Dead::assume(last) }
 }
 
 fn holder_of(place: usize) -> OwnerId {
@@ -207,14 +213,20 @@ fn session(u: &mut Unstructured<'_>, parts: &Parts, left: &mut usize) -> Result<
             Attack::HolderDies(place) => {
                 let place = usize::from(place) % PLACES;
                 std::mem::forget(holders[place].take());
-                let _ = publisher.recover_holder(place, dead(HOLDER + place as u32));
+                if let Ok(Some(last)) = marks[place].owner() {
+                    let _ = publisher.recover_holder(place, dead_one(last));
+                }
             }
             Attack::HolderReopens(place, start, unread) => {
                 let place = usize::from(place) % PLACES;
                 std::mem::forget(holders[place].take());
                 let unread = start..start.wrapping_add(unread.into());
-                let (who, last) = (holder_of(place), dead(HOLDER + place as u32));
-                holders[place] = pool.recover_holder(marks[place], last, who, unread).ok();
+                if let Ok(Some(last)) = marks[place].owner() {
+                    let first = holder_of(place);
+                    let who = if last == first { owner(2 * HOLDER + place as u32) } else { first };
+                    let dead = dead_one(last);
+                    holders[place] = pool.recover_holder(marks[place], dead, who, unread).ok();
+                }
             }
             Attack::Reopen => break,
         }

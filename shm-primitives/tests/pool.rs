@@ -337,14 +337,18 @@ impl World {
         std::mem::take(&mut self.loans).into_iter().for_each(std::mem::forget);
         std::mem::take(&mut self.shared).into_iter().for_each(std::mem::forget);
         let (slots, places, ends) = self.successors();
-        let (pool, heir) = (self.parts.pool, owner(PUBLISHER));
-        let dead = dead(PUBLISHER);
+        let pool = self.parts.pool;
+        let last = pool.owner().unwrap().unwrap();
+        let dead = dead(last.index());
+        let heir = if last == owner(PUBLISHER) { owner(PUBLISHER + 1) } else { owner(PUBLISHER) };
         let recovered = pool.recover_publisher(dead, heir, Limits::NONE, slots, places, ends);
         self.publisher = forever(recovered.unwrap());
     }
 
     fn holder_dies(&mut self, place: usize, succeeded: bool, unpopped: bool) {
-        let (marks, dead) = (self.parts.marks[place], dead(HOLDERS + place as u32));
+        let marks = self.parts.marks[place];
+        let before = marks.owner().unwrap().unwrap();
+        let dead = dead(before.index());
         let subscriber = &mut self.subscribers[place];
         let mut hand = std::mem::take(&mut subscriber.hand);
         if succeeded {
@@ -357,8 +361,9 @@ impl World {
                 std::mem::forget(borrowed);
             }
             let unread = subscriber.popped..subscriber.pushed();
-            let heir =
-                self.parts.pool.recover_holder(marks, dead, holder_of(place), unread).unwrap();
+            let first = holder_of(place);
+            let who = if before == first { owner(2 * HOLDERS + place as u32) } else { first };
+            let heir = self.parts.pool.recover_holder(marks, dead, who, unread).unwrap();
             subscriber.holder = forever(heir);
             for (borrowed, ..) in hand {
                 assert!(self.held.remove(&(borrowed.handle().chunk, place)));
@@ -380,7 +385,8 @@ impl World {
         for (borrowed, ..) in subscriber.hand.drain(..) {
             assert!(self.held.remove(&(borrowed.handle().chunk, place)));
         }
-        let in_use = ConnectError::Claim(ClaimError::Owned(holder_of(place)));
+        let holder = self.parts.marks[place].owner().unwrap().unwrap();
+        let in_use = ConnectError::Claim(ClaimError::Owned(holder));
         assert_eq!(self.publisher.disconnect(place), Err(in_use));
         // SAFETY: nothing is in hand, and it is replaced.
         unsafe { no_more(subscriber.holder) };
