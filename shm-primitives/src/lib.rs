@@ -101,8 +101,3 @@ pub const SITES: &[&[sync::Site]] = &[
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {
     SITES.iter().flat_map(|module| module.iter())
 }
-
-// The README's examples are this crate's tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

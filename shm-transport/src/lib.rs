@@ -20,3 +20,8 @@ pub mod liveness;
 pub mod member;
 pub mod park;
 pub mod segment;
+
+// The README's examples are this crate's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
