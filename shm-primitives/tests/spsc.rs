@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::memory::Memory;
 use common::spsc::{Case, Item, Op, Reopen, memory_for, run_split, run_trusted, run_untrusted};
 use common::{Patience, dead, owner};
 use proptest::prelude::*;
@@ -611,4 +612,30 @@ fn a_position_taken_back() {
     assert_eq!(producer.push(2), Ok(()));
     assert!(producer.push_slice(&[7; 500]) <= 14);
     memory.check_guards();
+}
+
+/// What stands in the ring, to one who has neither end.
+#[test]
+fn unread_positions() {
+    for start in [0, 6u32.wrapping_neg()] {
+        let options = Options::new(8).start(start);
+        let memory = Memory::new(options.required_size::<u32>().unwrap(), 0);
+        // SAFETY: nobody else knows this memory.
+        let ring = unsafe { SpscRingRef::<u32>::init_at(memory.region(), options) }.unwrap();
+        let mut producer = ring.claim_producer(owner(1)).unwrap();
+        let mut consumer = ring.claim_consumer(owner(2)).unwrap();
+        let at = |count: u32| start.wrapping_add(count);
+        for count in 0..20 {
+            assert_eq!((producer.position(), consumer.position()), (at(count), at(count)));
+            assert_eq!(ring.unread(), Ok(at(count)..at(count)));
+            producer.push(count).unwrap();
+            assert_eq!(ring.unread(), Ok(at(count)..at(count + 1)));
+            assert_eq!(consumer.pop(), Ok(count));
+        }
+        while producer.push(0).is_ok() {}
+        assert_eq!(ring.unread(), Ok(at(20)..at(28)));
+        // The producer's position, impossibly far.
+        memory.set(64, at(29));
+        assert!(ring.unread().is_err());
+    }
 }

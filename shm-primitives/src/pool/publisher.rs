@@ -595,7 +595,9 @@ impl<M: Trust> Shared<'_, '_, M> {
 
     /// Lends the message to the subscriber at `place`, and answers the handle to be pushed into
     /// its queue at `position`, counted in handles from 0, wrapping: by it the publisher's
-    /// successor tells what was pushed. If the push fails, [take it back](Self::take_back).
+    /// successor tells what was pushed. Where the queue is an `SpscRing` that is the producer's
+    /// [`position`](crate::ring::spsc::Producer::position), and the successor asks
+    /// [`unread`](crate::ring::spsc::SpscRingRef::unread). If the push fails, [take it back](Self::take_back).
     ///
     /// # Errors
     ///

@@ -132,7 +132,7 @@ impl World {
     }
 
     fn published(&self, place: usize) -> u32 {
-        self.queues[place].0.get(WRITE)
+        self.queues[place].1.unread().unwrap().end
     }
 
     /// Whoever goes on after the publisher's death, at whatever point.
@@ -412,7 +412,8 @@ fn holder_dies(what: &str, least: u32, operation: impl Fn(Subscriber) + Copy) {
                 let (marks, memory) = (world.marks[0], world.queues[0].0);
                 let survived = die(budget, move || operation(first)).is_some();
                 second.check();
-                let unread = memory.get(CONSUMED)..memory.get(WRITE);
+                let unread = world.queues[0].1.unread().unwrap();
+                assert_eq!(unread, memory.get(CONSUMED)..memory.get(WRITE));
                 let who = owner(20);
                 let mut queue = match world.queues[0].1.claim_consumer(who) {
                     Err(_) => world.queues[0].1.recover_consumer(dead(HOLDER), who).unwrap(),

@@ -71,6 +71,11 @@ impl<'a, T, M: Trust> Consumer<'a, T, M> {
         self.ring.capacity()
     }
 
+    /// The position of the next element to be popped: how many ever were, wrapping.
+    pub fn position(&self) -> u32 {
+        self.read
+    }
+
     /// Whether there is nothing to pop. Once it says no, there stays something until
     /// the next pop; a yes may be out of date at once. A corrupt ring has nothing to pop: a
     /// condition to wait for asks for [`corruption`](Self::corruption) too, as

@@ -12,6 +12,7 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, align_of, offset_of, size_of};
+use core::ops::Range;
 use core::ptr::NonNull;
 
 with_read_modify_write! {
@@ -19,6 +20,8 @@ with_read_modify_write! {
 }
 
 const VERSION: u32 = 1;
+/// How often whoever has neither end looks for two positions that belong together.
+const LOOKS: u32 = 100;
 
 /// The largest capacity: positions must be able to tell full from empty.
 const MAX_CAPACITY: u32 = 1 << 30;
@@ -557,6 +560,30 @@ with_read_modify_write! {
         }
 
         /// The consumed position is at most the capacity behind the write position.
+        /// The positions of the elements that were pushed and not popped, from that of the next to
+        /// be popped to that of the next to be pushed, wrapping: what a [`pool`](crate::pool)'s
+        /// recovery asks for when the ring carries its handles. Final for an end whose owner is
+        /// dead or gone; the other's may be out of date at once.
+        ///
+        /// # Errors
+        ///
+        /// The positions are impossible, or the consumer's changes at every look.
+        pub fn unread(&self) -> Result<Range<u32>, Corrupt> {
+            let mut consumed = self.header().consumed.load(super::SECOND_LOOK);
+            for _ in 0..LOOKS {
+                let write = self.header().write.load(super::OBSERVE);
+                let again = self.header().consumed.load(super::SECOND_LOOK);
+                if again == consumed {
+                    self.check(consumed, write)?;
+                    return Ok(consumed..write);
+                }
+                // The two did not belong together.
+                consumed = again;
+            }
+            let what = "consumed position, another at each of";
+            Err(Corrupt { what, found: consumed, limit: LOOKS })
+        }
+
         fn check(&self, consumed: u32, write: u32) -> Result<(), Corrupt> {
             let (found, limit) = (write.wrapping_sub(consumed), self.mask + 1);
             if found > limit {

@@ -97,6 +97,11 @@ impl<'a, T, M: Trust> Producer<'a, T, M> {
         self.ring.capacity()
     }
 
+    /// The position of the next element to be pushed: how many ever were, wrapping.
+    pub fn position(&self) -> u32 {
+        self.write
+    }
+
     /// Whether there is no room for one more. Once it says no, there stays room
     /// until the next push; a yes may be out of date at once.
     pub fn is_full(&mut self) -> bool {
