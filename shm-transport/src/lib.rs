@@ -11,12 +11,17 @@
 //! | to know who lives, and proof of who does not | [`liveness`] |
 //! | a process that waits for another | [`park`] |
 //! | one that waits in epoll, or in an async runtime | [`event`] |
+//!
+//! Linux is what is tested. Other Unixes have segments, by other means, and parks that sleep for a
+//! millisecond at a time; they have no [`liveness`], and so no [`member`] and no proof of a death.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod domain;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod event;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod liveness;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod member;
 pub mod park;
 pub mod segment;
