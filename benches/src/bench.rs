@@ -1,7 +1,7 @@
 //! What a group of cases runs with.
 
+use crate::apart::{Apart, ICEORYX2, NIGHTLY};
 use crate::measure::{Plan, Side};
-use crate::nightly::Nightly;
 use crate::pace::Work;
 use crate::pin::Cpus;
 use crate::report::Row;
@@ -21,7 +21,8 @@ pub struct Bench {
     only: Option<String>,
     group: &'static str,
     work: LazyCell<Work>,
-    nightly: OnceCell<Result<Nightly, String>>,
+    nightly: OnceCell<Result<Apart, String>>,
+    iceoryx2: OnceCell<Result<Apart, String>>,
 }
 
 impl Bench {
@@ -37,6 +38,7 @@ impl Bench {
             group: "",
             work: LazyCell::new(|| Work::of(Duration::from_nanos(40))),
             nightly: OnceCell::new(),
+            iceoryx2: OnceCell::new(),
         }
     }
 
@@ -56,27 +58,38 @@ impl Bench {
     /// # Errors
     ///
     /// When no toolchain builds them: why.
-    pub fn nightly(&self) -> Result<&Nightly, String> {
-        let built = self.nightly.get_or_init(Nightly::build);
+    pub fn nightly(&self) -> Result<&Apart, String> {
+        let built = self.nightly.get_or_init(|| Apart::build(&NIGHTLY));
         built.as_ref().map_err(Clone::clone)
     }
 
-    /// Compares ours with a peer, or says why the peer was left out.
+    /// iceoryx2; building it the first time.
+    ///
+    /// # Errors
+    ///
+    /// When it does not build: why.
+    pub fn iceoryx2(&self) -> Result<&Apart, String> {
+        let built = self.iceoryx2.get_or_init(|| Apart::build(&ICEORYX2));
+        built.as_ref().map_err(Clone::clone)
+    }
+
+    /// Compares ours with a peer, or says why the peer was left out. `theirs` is called only
+    /// for a row that is asked for, since it may have to build the peer.
     ///
     /// # Errors
     ///
     /// When a run fails.
-    pub fn versus(
+    pub fn versus<'a>(
         &self,
         case: &str,
         peer: &'static str,
         ours: Side,
-        theirs: Result<Side, String>,
+        theirs: impl FnOnce() -> Result<Side<'a>, String>,
     ) -> Result<(), String> {
         if !self.begin_row(case, peer) {
             return Ok(());
         }
-        match theirs {
+        match theirs() {
             Ok(theirs) => {
                 for state in self.plan.compare(ours, theirs, || self.floor())? {
                     self.print(&Row::versus(self.group, case, peer, state));

@@ -4,6 +4,8 @@
 //! and [`round_trip`] drive every one of them. Linux only: threads are pinned, processes
 //! forked and memory shared by its system calls.
 
+pub mod chunk;
+pub mod errand;
 pub mod frame;
 pub mod pace;
 pub mod pin;
@@ -15,6 +17,8 @@ pub mod stream;
 pub mod traffic;
 
 #[cfg(feature = "compare")]
+pub mod apart;
+#[cfg(feature = "compare")]
 pub mod bench;
 #[cfg(feature = "compare")]
 pub mod dialogue;
@@ -22,8 +26,6 @@ pub mod dialogue;
 pub mod groups;
 #[cfg(feature = "compare")]
 pub mod measure;
-#[cfg(feature = "compare")]
-pub mod nightly;
 #[cfg(feature = "compare")]
 pub mod ours;
 #[cfg(feature = "compare")]

@@ -1,6 +1,6 @@
 //! `shaq`: a queue in shared memory.
 
-use crate::Settings;
+use benches::errand::Errand;
 use benches::frame::Frame;
 use benches::pace::{Pace, Work};
 use benches::region::memfd;
@@ -15,43 +15,43 @@ const CAPACITY: usize = 1024;
 const KIB: usize = 1024;
 
 /// Runs the case of that name.
-pub fn run(case: &str, settings: Settings) -> Result<Duration, String> {
-    let work = Work::from_steps(settings.steps);
+pub fn run(case: &str, errand: Errand) -> Result<Duration, String> {
+    let work = Work::from_steps(errand.steps);
     match case {
         "u64" => {
             let (tx, rx) = ring(CAPACITY)?;
-            Ok(stream::items(streamed(settings), tx, rx))
+            Ok(stream::items(streamed(errand), tx, rx))
         }
         "u64 batch 64" => {
             let (tx, rx) = ring(CAPACITY)?;
-            Ok(stream::batches(streamed(settings), 64, tx, rx))
+            Ok(stream::batches(streamed(errand), 64, tx, rx))
         }
-        "frame 48" => frames::<48, 64>(settings, 64 * KIB, Pace::Unpaced),
-        "frame 64" => frames::<64, 64>(settings, 64 * KIB, Pace::Unpaced),
-        "frame 256" => frames::<256, 256>(settings, 64 * KIB, Pace::Unpaced),
-        "frame 1024" => frames::<1024, 1024>(settings, 256 * KIB, Pace::Unpaced),
-        "frame 65536" => frames::<65536, 65536>(settings, 1024 * KIB, Pace::Unpaced),
-        "frame 48 paced writer" => frames::<48, 64>(settings, 64 * KIB, Pace::Writer(work)),
-        "frame 48 paced reader" => frames::<48, 64>(settings, 64 * KIB, Pace::Reader(work)),
-        "rtt 48" | "rtt spsc 48" => round_trips(settings),
+        "frame 48" => frames::<48, 64>(errand, 64 * KIB, Pace::Unpaced),
+        "frame 64" => frames::<64, 64>(errand, 64 * KIB, Pace::Unpaced),
+        "frame 256" => frames::<256, 256>(errand, 64 * KIB, Pace::Unpaced),
+        "frame 1024" => frames::<1024, 1024>(errand, 256 * KIB, Pace::Unpaced),
+        "frame 65536" => frames::<65536, 65536>(errand, 1024 * KIB, Pace::Unpaced),
+        "frame 48 paced writer" => frames::<48, 64>(errand, 64 * KIB, Pace::Writer(work)),
+        "frame 48 paced reader" => frames::<48, 64>(errand, 64 * KIB, Pace::Reader(work)),
+        "rtt 48" | "rtt spsc 48" => round_trips(errand),
         _ => Err(format!("no case {case}")),
     }
 }
 
-fn streamed(Settings { cpus, count, .. }: Settings) -> stream::Run {
+fn streamed(Errand { cpus, count, .. }: Errand) -> stream::Run {
     stream::Run { cpus, count }
 }
 
 fn frames<const N: usize, const SLOT: usize>(
-    settings: Settings,
+    errand: Errand,
     capacity: usize,
     pace: Pace,
 ) -> Result<Duration, String> {
     let (tx, rx) = ring::<[u8; SLOT]>(capacity / SLOT)?;
-    Ok(stream::frames::<N>(streamed(settings), pace, tx, rx))
+    Ok(stream::frames::<N>(streamed(errand), pace, tx, rx))
 }
 
-fn round_trips(Settings { cpus, count, .. }: Settings) -> Result<Duration, String> {
+fn round_trips(Errand { cpus, count, .. }: Errand) -> Result<Duration, String> {
     let run = round_trip::Run { cpus, count };
     round_trip::frames::<48>(run, shared::<[u8; 48]>()?, shared::<[u8; 48]>()?)
 }

@@ -45,7 +45,7 @@ fn case<const N: usize, const SLOT: usize>(
         let (tx, rx) = peers::rtrb::slots::<SLOT>(capacity);
         Ok(frames::<N>(Run { cpus, count }, pace, tx, rx))
     });
-    bench.versus(case, "rtrb", ours(), Ok(theirs))?;
+    bench.versus(case, "rtrb", ours(), || Ok(theirs))?;
     let theirs = Side::new(move |count| {
         let queue = peers::bbqueue::queue(capacity);
         let run = Run { cpus, count };
@@ -58,9 +58,8 @@ fn case<const N: usize, const SLOT: usize>(
             frames::<N>(run, pace, tx, rx)
         })
     });
-    bench.versus(case, "bbqueue", ours(), Ok(theirs))?;
+    bench.versus(case, "bbqueue", ours(), || Ok(theirs))?;
     let steps = bench.work().steps();
-    let theirs = bench.nightly();
-    let theirs = theirs.map(|n| n.side("shaq", case, cpus, steps));
+    let theirs = || bench.nightly().map(|n| n.side("shaq", case, cpus, steps));
     bench.versus(case, "shaq", ours(), theirs)
 }

@@ -33,7 +33,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     let case = "rtt 48";
     let limit = Side::new(move |count| floor(Run { cpus, count }));
     bench.bound(case, ours(), limit)?;
-    let theirs = bench.nightly().map(|n| n.side("shaq", case, cpus, 0));
+    let theirs = || bench.nightly().map(|n| n.side("shaq", case, cpus, 0));
     bench.versus(case, "shaq", ours(), theirs)?;
 
     let case = "rtt spsc 48";
@@ -45,7 +45,7 @@ pub fn run(bench: &Bench) -> Result<(), String> {
         };
         frames::<SIZE>(Run { cpus, count }, by_value(&there), by_value(&back))
     });
-    let theirs = bench.nightly().map(|n| n.side("shaq", case, cpus, 0));
+    let theirs = || bench.nightly().map(|n| n.side("shaq", case, cpus, 0));
     bench.versus(case, "shaq", ours, theirs)
 }
 

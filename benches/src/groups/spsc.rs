@@ -45,29 +45,29 @@ fn one_by_one(bench: &Bench) -> Result<(), String> {
         let (tx, rx) = rtrb::RingBuffer::new(CAPACITY);
         items(run, tx, rx)
     });
-    bench.versus(case, "rtrb", ours(), Ok(theirs))?;
+    bench.versus(case, "rtrb", ours(), || Ok(theirs))?;
     let theirs = side!(bench, |run| {
         let mut queue = peers::heapless::queue();
         let (tx, rx) = queue.split();
         items(run, tx, rx)
     });
-    bench.versus(case, "heapless", ours(), Ok(theirs))?;
+    bench.versus(case, "heapless", ours(), || Ok(theirs))?;
     let theirs = side!(bench, |run| {
         let (tx, rx) = peers::ringbuf::ring(CAPACITY);
         items(run, tx, rx)
     });
-    bench.versus(case, "ringbuf", ours(), Ok(theirs))?;
+    bench.versus(case, "ringbuf", ours(), || Ok(theirs))?;
     let theirs = side!(bench, |run| {
         let queue = crossbeam_queue::ArrayQueue::new(CAPACITY);
         items(run, &queue, &queue)
     });
-    bench.versus(case, "crossbeam-queue", ours(), Ok(theirs))?;
+    bench.versus(case, "crossbeam-queue", ours(), || Ok(theirs))?;
     let theirs = side!(bench, |run| {
         let (tx, rx) = kanal::bounded(CAPACITY);
         items(run, tx, rx)
     });
-    bench.versus(case, "kanal", ours(), Ok(theirs))?;
-    let theirs = bench.nightly().map(|n| n.side("shaq", case, bench.cpus, 0));
+    bench.versus(case, "kanal", ours(), || Ok(theirs))?;
+    let theirs = || bench.nightly().map(|n| n.side("shaq", case, bench.cpus, 0));
     bench.versus(case, "shaq", ours(), theirs)
 }
 
@@ -84,13 +84,13 @@ fn in_batches(bench: &Bench) -> Result<(), String> {
         let (tx, rx) = rtrb::RingBuffer::new(CAPACITY);
         batches(run, BATCH, tx, rx)
     });
-    bench.versus(case, "rtrb", ours(), Ok(theirs))?;
+    bench.versus(case, "rtrb", ours(), || Ok(theirs))?;
     let theirs = side!(bench, |run| {
         let (tx, rx) = peers::ringbuf::ring(CAPACITY);
         batches(run, BATCH, tx, rx)
     });
-    bench.versus(case, "ringbuf", ours(), Ok(theirs))?;
-    let theirs = bench.nightly().map(|n| n.side("shaq", case, bench.cpus, 0));
+    bench.versus(case, "ringbuf", ours(), || Ok(theirs))?;
+    let theirs = || bench.nightly().map(|n| n.side("shaq", case, bench.cpus, 0));
     bench.versus(case, "shaq", ours(), theirs)
 }
 

@@ -1,5 +1,7 @@
-//! Peers that stable does not build: a package outside the workspace, in its own process.
+//! Peers that the workspace does not build: each a package outside it, with a lockfile of its
+//! own, built when a row needs it and run in its own process.
 
+use crate::errand::Errand;
 use crate::measure::Side;
 use crate::pin::Cpus;
 use std::env;
@@ -7,33 +9,54 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// The program that runs one such peer once.
-pub struct Nightly {
+/// A way to call cargo, and its name.
+type Toolchain = (&'static str, fn() -> Command);
+
+/// A package of such peers.
+pub struct Package {
+    /// Its folder in this one, which is also its program's name.
+    folder: &'static str,
+    /// What to build it with: the first that succeeds.
+    toolchains: &'static [Toolchain],
+}
+
+/// Peers that stable does not build: with a nightly toolchain, or else with this one let loose
+/// on what is unstable in it.
+pub const NIGHTLY: Package = Package {
+    folder: "nightly-peers",
+    toolchains: &[("nightly", nightly), ("RUSTC_BOOTSTRAP=1", bootstrap)],
+};
+
+/// iceoryx2, which stable builds, but with some sixty crates that nothing else needs.
+pub const ICEORYX2: Package =
+    Package { folder: "iceoryx2-peer", toolchains: &[("this toolchain", this)] };
+
+/// The program of a package, which runs one of its peers once.
+pub struct Apart {
     program: PathBuf,
 }
 
-impl Nightly {
-    /// Builds it with a nightly toolchain, or else with this one let loose on what is
-    /// unstable in it.
+impl Apart {
+    /// Builds it.
     ///
     /// # Errors
     ///
-    /// When neither works: what each said.
-    pub fn build() -> Result<Self, String> {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("nightly-peers");
-        let target = package.join("target");
+    /// When no toolchain does: what each said.
+    pub fn build(package: &Package) -> Result<Self, String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(package.folder);
+        let target = folder.join("target");
         let mut reasons = Vec::new();
-        for (name, mut cargo) in [("nightly", nightly()), ("RUSTC_BOOTSTRAP=1", bootstrap())] {
-            eprintln!("building nightly-peers with {name}");
-            let built = cargo
+        for (name, cargo) in package.toolchains {
+            eprintln!("building {} with {name}", package.folder);
+            let built = cargo()
                 .args(["build", "--release", "--quiet", "--manifest-path"])
-                .arg(package.join("Cargo.toml"))
+                .arg(folder.join("Cargo.toml"))
                 .arg("--target-dir")
                 .arg(&target)
                 .output();
             match built {
                 Ok(built) if built.status.success() => {
-                    let program = target.join("release/nightly-peers");
+                    let program = target.join("release").join(package.folder);
                     return Ok(Self { program });
                 }
                 Ok(built) => reasons.push(format!("{name}: {}", first_error(&built))),
@@ -46,15 +69,9 @@ impl Nightly {
     /// A peer as a side: each run a process of its own.
     pub fn side<'a>(&'a self, peer: &'a str, case: &'a str, cpus: Cpus, steps: u32) -> Side<'a> {
         Side::new(move |count| {
-            let arguments = [
-                cpus.first.to_string(),
-                cpus.second.to_string(),
-                count.to_string(),
-                steps.to_string(),
-            ];
             let ran = Command::new(&self.program)
                 .args([peer, case])
-                .args(arguments)
+                .args(Errand { cpus, count, steps }.arguments())
                 .output()
                 .map_err(|error| format!("{peer}: {error}"))?;
             let answer = String::from_utf8_lossy(&ran.stdout);
@@ -64,6 +81,11 @@ impl Nightly {
             }
         })
     }
+}
+
+/// The cargo that built this program.
+fn this() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// The nightly toolchain's cargo, by way of rustup.
@@ -77,10 +99,10 @@ fn nightly() -> Command {
     cargo
 }
 
-/// The cargo that built this program. Crates for a nightly that has since made a feature
+/// The cargo that built this program, unstable features allowed. Crates for a nightly that has since made a feature
 /// stable no longer name it, so it is named for them.
 fn bootstrap() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = this();
     let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
     flags.push(" -Zcrate-attr=feature(isolate_most_least_significant_one)");
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags);
@@ -92,4 +114,16 @@ fn first_error(output: &Output) -> String {
     let line = text.lines().find(|line| line.starts_with("error"));
     let line = line.or_else(|| text.lines().next());
     line.map_or_else(|| output.status.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_build_says_why() {
+        let absent = Package { folder: "no-such-package", toolchains: &[("this", this)] };
+        let reason = Apart::build(&absent).err().expect("there is no such package");
+        assert!(reason.starts_with("does not build: this: error"), "{reason}");
+    }
 }

@@ -1,10 +1,9 @@
 //! `iceoryx2`: its publish-subscribe between processes, here on one thread.
 
+use crate::place::Place;
 use iceoryx2::prelude::*;
 use std::fmt::Display;
 use std::hint::black_box;
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 fn text(error: impl Display) -> String {
@@ -12,19 +11,17 @@ fn text(error: impl Display) -> String {
 }
 
 /// A node that leaves signals alone.
-fn node() -> Result<Node<ipc::Service>, String> {
+fn node(place: &Place) -> Result<Node<ipc::Service>, String> {
     NodeBuilder::new()
+        .config(place.config())
         .signal_handling_mode(SignalHandlingMode::Disabled)
         .create::<ipc::Service>()
         .map_err(text)
 }
 
-/// A name that nobody else has.
+/// The only service of its place.
 fn name() -> Result<ServiceName, String> {
-    static RUNS: AtomicU32 = AtomicU32::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let name = format!("shm-primitives benches {} {run}", process::id());
-    ServiceName::new(&name).map_err(text)
+    ServiceName::new("chunks").map_err(text)
 }
 
 /// Takes samples of `SIZE` bytes and gives them back unused.
@@ -32,8 +29,8 @@ fn name() -> Result<ServiceName, String> {
 /// # Errors
 ///
 /// When it has no service, or no sample.
-pub fn loans<const SIZE: usize>(count: u64) -> Result<Duration, String> {
-    let node = node()?;
+pub fn loans<const SIZE: usize>(place: &Place, count: u64) -> Result<Duration, String> {
+    let node = node(place)?;
     let service = node
         .service_builder(&name()?)
         .publish_subscribe::<[u8; SIZE]>()
@@ -53,8 +50,8 @@ pub fn loans<const SIZE: usize>(count: u64) -> Result<Duration, String> {
 /// # Errors
 ///
 /// When it has no service, no sample, or loses one.
-pub fn messages<const SIZE: usize>(count: u64) -> Result<Duration, String> {
-    let node = node()?;
+pub fn messages<const SIZE: usize>(place: &Place, count: u64) -> Result<Duration, String> {
+    let node = node(place)?;
     let service = node
         .service_builder(&name()?)
         .publish_subscribe::<[u8]>()
