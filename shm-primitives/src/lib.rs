@@ -47,17 +47,17 @@
 #[cfg(any(test, crash_points, all(loom, feature = "loom")))]
 extern crate std;
 
-// Their ends are claimed by compare-and-swap: there is no other way to have one.
+// What is claimed by compare-and-swap: there is no other way to have any of it.
 sync::with_read_modify_write! {
     pub mod channel;
     pub mod pool;
-}
-pub mod identity;
-// As the channel; and made of memory from elsewhere, which loom has none of.
-sync::with_read_modify_write! {
+    pub mod table;
+
+    // Made of memory from elsewhere, which loom has none of.
     #[cfg(not(all(loom, any(test, feature = "loom"))))]
     pub mod layout;
 }
+pub mod identity;
 pub mod message;
 pub mod monitor;
 pub mod part;
@@ -66,10 +66,6 @@ pub mod region;
 pub mod ring;
 pub mod segment;
 pub mod sync;
-// As the channel.
-sync::with_read_modify_write! {
-    pub mod table;
-}
 pub mod wake;
 
 /// Every place whose memory ordering matters, with its partner and the model that
@@ -94,6 +90,11 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     table::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
     pool::SITES,
 ];
 

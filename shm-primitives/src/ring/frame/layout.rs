@@ -182,11 +182,6 @@ unsafe impl<M: Trust> Sync for FrameRingRef<'_, M> {}
 
 impl<'a, M: Trust> FrameRingRef<'a, M> {
     #[inline(always)]
-    /// The words of the structure that the ring belongs to, as they stand there now.
-    pub(crate) fn extra(&self) -> [u32; 2] {
-        self.words().part.extra()
-    }
-
     pub(super) fn words(&self) -> &'a Words {
         // SAFETY: valid for 'a: a ring's own field, or memory checked by attach. It holds
         // atomics only.
@@ -585,6 +580,11 @@ with_read_modify_write! {
 
 with_read_modify_write! {
     impl<'a, M: Trust> FrameRingRef<'a, M> {
+        /// The words of the structure that the ring belongs to, as they stand there now.
+        pub(crate) fn extra(&self) -> [u32; 2] {
+            self.words().part.extra()
+        }
+
         /// Takes the writer's end. Dropping the handle gives it back.
         ///
         /// # Errors

@@ -12,7 +12,6 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, align_of, offset_of, size_of};
-use core::ops::Range;
 use core::ptr::NonNull;
 
 with_read_modify_write! {
@@ -568,7 +567,7 @@ with_read_modify_write! {
         /// # Errors
         ///
         /// The positions are impossible, or the consumer's changes at every look.
-        pub fn unread(&self) -> Result<Range<u32>, Corrupt> {
+        pub fn unread(&self) -> Result<core::ops::Range<u32>, Corrupt> {
             let mut consumed = self.header().consumed.load(super::SECOND_LOOK);
             for _ in 0..LOOKS {
                 let write = self.header().write.load(super::OBSERVE);
