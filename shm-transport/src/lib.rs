@@ -16,6 +16,7 @@
 pub mod domain;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod event;
+mod fork;
 pub mod liveness;
 pub mod member;
 pub mod park;

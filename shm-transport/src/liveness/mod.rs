@@ -169,7 +169,6 @@
 //! ```
 
 mod error;
-mod fork;
 mod lock;
 mod pidfd;
 mod process;

@@ -2,9 +2,11 @@
 
 use super::error::SegmentError;
 use super::sys;
+use crate::fork::this_process;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::process::Pid;
 use shm_primitives::part::AttachError;
 use shm_primitives::region::Region;
 use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
@@ -16,7 +18,7 @@ use std::ptr::{NonNull, null_mut};
 /// it; unmapped when dropped.
 ///
 /// A child that this process forks does not have it: what the child did there would count as
-/// this process's doing.
+/// this process's doing. Dropping its copy of this does nothing.
 ///
 /// It keeps the description of the file that it was made of, and with that the description's
 /// kernel locks, also after the descriptor is closed.
@@ -201,6 +203,8 @@ impl ReadOnlyMapping {
 struct Raw {
     base: NonNull<u8>,
     len: usize,
+    /// Who has it mapped.
+    process: (Pid, u32),
 }
 
 // SAFETY: a mapping belongs to no thread, and is only an address and a length here; what may be
@@ -241,7 +245,7 @@ impl Raw {
         // SAFETY: without MAP_FIXED the kernel maps where nothing is.
         let base = unsafe { mmap(null_mut(), len, protection, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(os("map"))?.cast()).expect("nothing is mapped at 0");
-        let this = Self { base, len };
+        let this = Self { base, len, process: this_process() };
         // SAFETY: a mapping made just now, of that length; the advice concerns forks alone.
         unsafe { sys::keep_from_forks(base, len) }.map_err(os("keep from forks"))?;
         Ok(this)
@@ -256,6 +260,10 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        // In a forked child it is not there, and something else may be.
+        if sys::KEPT_FROM_FORKS && self.process != this_process() {
+            return;
+        }
         // SAFETY: base and len are the whole of a mapping that this owns; everything made of it
         // borrowed from its owner and is gone.
         let done = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
