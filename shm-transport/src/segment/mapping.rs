@@ -166,15 +166,17 @@ impl ReadOnlyMapping {
         if end > self.raw.len {
             return Err(AttachError::TooSmall { found: self.raw.len, wanted: end });
         }
-        // SAFETY: nothing is done with it but loads.
-        let region = unsafe { self.region_for_reading() };
-        // The words that have any of the bytes: a mapping is whole pages in memory.
-        let words = AtomicU32::slice_at(&region, self.raw.len / size_of::<u32>())?;
+        // The words that have any of the bytes.
+        let len = self.raw.len.next_multiple_of(size_of::<u32>());
+        // SAFETY: as `region_for_reading`, for nothing is done with it but loads; a mapping is
+        // whole pages in memory, so that the last word is mapped to its end.
+        let region = unsafe { Region::new(self.raw.base, len) };
+        let words = AtomicU32::slice_at(&region, len / size_of::<u32>())?;
         let (mut at, mut rest) = (offset, into);
         while !rest.is_empty() {
             let Some(word) = words.get(at / size_of::<u32>()) else {
-                // The last bytes of a length that is no multiple of a word.
-                return Err(AttachError::TooSmall { found: words.len() * 4, wanted: end });
+                // Never: all of the bytes were found to be in it.
+                return Err(AttachError::TooSmall { found: len, wanted: end });
             };
             let word = word.load(Relaxed).to_ne_bytes();
             let word = &word[at % size_of::<u32>()..];
