@@ -10,7 +10,7 @@ use shm_primitives::wake::WakeWord;
 use shm_transport::event::ReadyFd;
 use shm_transport::liveness::ProcessIdentity;
 use shm_transport::member::Member;
-use shm_transport::segment::{CreateOptions, Segment, SegmentError};
+use shm_transport::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -120,4 +120,33 @@ fn the_first_thread_has_ended() {
         98
     });
     assert_eq!(answer, 0);
+}
+
+/// The lock is of a description that the fork has as well.
+#[test]
+fn a_fork_that_returns_from_a_check_does_not_unlock_for_its_parent() {
+    let place = Place::new();
+    let nothing = |_: &Segment| Ok::<_, SegmentError>(());
+    Segment::create(&place.domain, &name("a"), CreateOptions::new(PAGE), nothing).unwrap();
+    let options = OpenOptions::new(0).patience(Duration::ZERO);
+    let mut child = 0;
+    let opened = Segment::open(&place.domain, &name("a"), options, |_| {
+        // SAFETY: the child ends as soon as it has returned from here.
+        child = unsafe { libc::fork() };
+        if child == 0 {
+            return Ok(());
+        }
+        let mut status = 0;
+        // SAFETY: our own child.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        let gone =
+            Segment::unlink(&place.domain, &name("a"), options, |_| Ok::<_, SegmentError>(true));
+        assert!(matches!(gone, Err(SegmentError::Busy { .. })), "{gone:?}");
+        Ok::<_, SegmentError>(())
+    });
+    if child == 0 {
+        // SAFETY: ends it without the destructors of the parent's.
+        unsafe { libc::_exit(0) };
+    }
+    opened.unwrap();
 }
