@@ -5,6 +5,14 @@
 //! a core number will do). Everything it then holds names it by its [`OwnerId`],
 //! which fits one word and one compare-and-swap.
 //!
+//! # One table
+//!
+//! Ids are small numbers, and two tables of process records give out the same ones. So all who
+//! use one piece of memory use ids and proofs of **one table**, for as long as anything in that
+//! memory names an id: that is part of the protocol that whoever calls an `unsafe` `attach` or
+//! `init_at` promises for all of them. A proof from another table, or from one that was made anew
+//! meanwhile, is about somebody else, and would put a second owner beside a living one.
+//!
 //! Nothing that has an owner is ever taken over because of a timer. Every
 //! `recover_*` function asks for a [`Dead<OwnerId>`](Dead), and making one is
 //! `unsafe`: it is the statement that the owner will never again touch the memory.
@@ -84,7 +92,8 @@ impl fmt::Display for OwnerId {
 /// Proof that an owner is dead: it will never again touch the shared memory.
 ///
 /// A heartbeat that stopped is no such proof; a process halted by SIGSTOP for an
-/// hour comes back and goes on writing.
+/// hour comes back and goes on writing. Nor is a proof about an id of another
+/// [table](crate::identity#one-table).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dead<T>(T);
 

@@ -19,6 +19,7 @@
 pub mod domain;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod event;
+mod fork;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod liveness;
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -17,10 +17,13 @@
 //! its record under the lock that keeps unlinkers out ([`Segment::open`]); killed then, it leaves
 //! a record whose lock has fallen.
 //!
-//! **The last who leaves** takes the name away: it has the segment to itself while it asks the
-//! kernel about each record, and one that joins meanwhile comes too late and makes a new segment.
-//! If the last one is killed the segment stays, with records of the dead;
-//! [`remove_if_deserted`] takes it away, and so does the next one who joins and leaves.
+//! **The last who leaves** takes the name away: it has the segment to itself while it looks whether
+//! there is a record, and one that joins meanwhile comes too late and makes a new segment. Records
+//! of the dead keep the segment, for a new one gives out the same ids again: a place that a dead
+//! one holds somewhere would seem to be somebody else's. Who recovers such places
+//! [clears](ProcessTable::clear) the records, and the last one to leave after that takes the name
+//! away. Where nothing is to be recovered [`remove_if_deserted`] does; and so does one who joins
+//! and finds no free record and nobody alive.
 //!
 //! # Example
 //!
@@ -208,8 +211,9 @@ impl Member {
         &self.table
     }
 
-    /// Gives the record back, then the lock; if no other member is alive takes the domain's
-    /// segment of members away too, and says so. To be called after everything else that this
+    /// Gives the record back, then the lock; if there is no other record, of one alive or dead,
+    /// takes the domain's segment of members away too, and says so. To be called after everything
+    /// else that this
     /// member held was given back.
     ///
     /// # Errors
@@ -225,7 +229,7 @@ impl Member {
         // SAFETY: once, and `self` is not used through it again.
         unsafe { ManuallyDrop::drop(&mut self.membership) };
         let table = &self.table;
-        match self.segment.unlink_own(|_| is_deserted(table)) {
+        match self.segment.unlink_own(|_| is_empty(table)) {
             // It is another's by now, or nobody's.
             Err(MemberError::Segment(SegmentError::NotFound { .. })) => Ok(false),
             other => other,
@@ -244,7 +248,8 @@ impl fmt::Debug for Member {
 
 /// Takes a domain's segment of members away if none of them is alive, as after a `kill -9` of the
 /// last one; says whether it did. What the dead ones had elsewhere in the domain is not touched:
-/// whoever recovers that needs their records, and does it before.
+/// whoever recovers that needs their records, and does it before. Afterwards their ids are given
+/// out again, and what still names one of them is somebody else's, or nobody's for ever.
 ///
 /// # Errors
 ///
@@ -258,6 +263,11 @@ pub fn remove_if_deserted(domain: &Domain) -> Result<bool, MemberError> {
         Err(MemberError::Segment(SegmentError::NotFound { .. })) => Ok(false),
         other => other,
     }
+}
+
+/// Whether there is no record. Asked while nobody can join.
+fn is_empty(table: &ProcessTable<'_>) -> Result<bool, MemberError> {
+    Ok(table.verdicts().next().transpose()?.is_none())
 }
 
 /// Whether every record there is is a dead one's. Asked while nobody can join.

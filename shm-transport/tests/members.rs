@@ -114,6 +114,53 @@ fn a_domain_of_the_dead() {
     assert_eq!(place.files(), [""; 0]);
 }
 
+/// The last one leaves, and a dead one's places are not recovered yet: its id must not be given to
+/// another, nor be unknown.
+#[test]
+fn the_dead_are_not_forgotten_when_the_last_one_leaves() {
+    const TEST: &str = "the_dead_are_not_forgotten_when_the_last_one_leaves";
+    if let Some(directory) = std::env::var_os("SHM_TEST_DIRECTORY") {
+        let domain = Domain::new("test").unwrap().in_directory(directory);
+        let dead = Member::join(&domain, "child").unwrap();
+        fs::write(domain.directory().join("id"), dead.id().word().to_string()).unwrap();
+        std::mem::forget(dead);
+        return;
+    }
+    let place = Place::new();
+    let done = again(TEST).env("SHM_TEST_DIRECTORY", &place.directory).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let id = fs::read_to_string(place.directory.join("id")).unwrap().parse().unwrap();
+    let dead = OwnerId::from_word(id).unwrap();
+    fs::remove_file(place.directory.join("id")).unwrap();
+
+    let passing_by = Member::join(&place.domain, "passing by").unwrap();
+    // SAFETY: it held nothing.
+    assert!(!unsafe { passing_by.leave() }.unwrap(), "a dead one has a record");
+    let heir = Member::join(&place.domain, "heir").unwrap();
+    assert_ne!(heir.id(), dead);
+    let dead = heir.processes().convict(dead).unwrap().dead().expect("dead");
+    assert_eq!(heir.processes().clear(dead, heir.membership()).unwrap(), 1);
+    // SAFETY: it held nothing.
+    assert!(unsafe { heir.leave() }.unwrap());
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// The same id is alive in one domain and dead in another.
+#[test]
+fn a_proof_is_good_in_its_own_domain() {
+    let (here, there) = (Place::new(), Place::new());
+    let heirs = [&here, &there].map(|place| Member::join(&place.domain, "heir").unwrap());
+    let others = [&here, &there].map(|place| Member::join(&place.domain, "other").unwrap());
+    let [alive, other] = others;
+    assert_eq!(alive.id(), other.id());
+    let id = other.id();
+    // SAFETY: it held nothing.
+    unsafe { other.leave() }.unwrap();
+    let dead = heirs[1].processes().convict(id).unwrap().dead().unwrap();
+    assert_eq!(heirs[0].processes().clear(dead, heirs[0].membership()).unwrap(), 0);
+    assert!(heirs[0].processes().process(alive.id()).unwrap().is_some(), "its record");
+}
+
 const RING: PartId = PartId { kind: Kind::SPSC_RING, role: 0 };
 const OPTIONS: Options = Options::new(16);
 const MAGIC: Magic = Magic(u32::from_be_bytes(*b"TEST"));

@@ -404,6 +404,19 @@ fn reading_only() {
     assert!(found.to_string().contains("of no kind"), "{found}");
 }
 
+/// A length that is no multiple of a word.
+#[test]
+fn reading_the_last_bytes() {
+    let place = Place::new();
+    let path = place.directory.join("odd");
+    std::fs::write(&path, b"123456").unwrap();
+    let seen = ReadOnlyMapping::of(std::fs::File::open(&path).unwrap(), 6).unwrap();
+    let mut bytes = [0; 5];
+    seen.copy(1, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"23456");
+    assert!(seen.copy(2, &mut bytes).is_err());
+}
+
 #[test]
 fn huge_pages_are_a_wish() {
     let place = Place::new();

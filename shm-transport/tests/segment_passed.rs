@@ -56,6 +56,16 @@ fn what_is_passed_is_the_same_memory() {
     assert!(matches!(broken, Err(SegmentError::Os { .. })), "{broken:?}");
 }
 
+/// A socket that tells with each message who sent it, as those of many servers do.
+#[test]
+fn with_the_senders_credentials() {
+    let (here, there) = UnixStream::pair().unwrap();
+    rustix::net::sockopt::set_socket_passcred(&there, true).unwrap();
+    sealed(4, Writers::All).send(&here, 9).unwrap();
+    let passed = Passed::receive(&there).unwrap();
+    assert_eq!((passed.tag(), word(&passed.map().unwrap())), (9, 4));
+}
+
 #[test]
 fn over_datagrams_too() {
     let (here, there) = UnixDatagram::pair().unwrap();

@@ -1,8 +1,10 @@
 //! The thread from the wake word to the eventfd.
 
+use crate::fork::this_process;
 use crate::park::FutexPark;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
+use rustix::process::Pid;
 use shm_primitives::wake::{Deadline, Park, Relay, RelayedWaiter, WakeWord};
 use std::fmt;
 use std::io;
@@ -71,6 +73,8 @@ pub struct ReadyFd<W: HoldsWord, P: Park + Send + Sync + 'static = FutexPark> {
     shared: Arc<Shared<W, P>>,
     waiter: RelayedWaiter,
     thread: Option<JoinHandle<()>>,
+    /// Whose thread it is.
+    process: (Pid, u32),
 }
 
 /// What the thread has too.
@@ -112,7 +116,7 @@ impl<W: HoldsWord, P: Park + Send + Sync + 'static> ReadyFd<W, P> {
             without_signals(|| thread.spawn(move || shared.run(relay)))
                 .map_err(EventError::Thread)?
         };
-        Ok(Self { shared, waiter, thread: Some(thread) })
+        Ok(Self { shared, waiter, thread: Some(thread), process: this_process() })
     }
 
     /// Makes the descriptor unreadable, until something comes. Does not block.
@@ -167,6 +171,11 @@ impl<W: HoldsWord, P: Park> Shared<W, P> {
 
 impl<W: HoldsWord, P: Park + Send + Sync + 'static> Drop for ReadyFd<W, P> {
     fn drop(&mut self) {
+        if self.process != this_process() {
+            // A forked child has neither the thread nor, as a rule, the word.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         let shared = &self.shared;
         self.waiter.disarm(shared.word.word());
         shared.stop.store(true, Ordering::Relaxed);

@@ -58,8 +58,9 @@
 //! # Threads, signals, forks
 //!
 //! The thread blocks all signals, so that they go where the program expects them. It ends when the
-//! `ReadyFd` is dropped, which waits for it: microseconds. A forked child has the descriptor and
-//! not the thread; it never becomes readable there.
+//! `ReadyFd` is dropped, which waits for it: microseconds. A forked child has neither the
+//! thread nor, as a rule, the word; its copy means nothing, and dropping it does nothing. But the
+//! descriptor is the parent's very own: to read it in the child takes a wake from the parent.
 //!
 //! # Trust
 //!

@@ -1,11 +1,11 @@
 //! A locked byte that lives exactly as long as this process's memory.
 
 use super::error::LivenessError;
-use super::fork::{generation, without_forks};
+use crate::fork::{this_process, without_forks};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
-use rustix::process::{Pid, getpid};
+use rustix::process::Pid;
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -26,10 +26,6 @@ pub struct ByteLock {
     byte: u64,
     /// Who mapped it: its number, and how many forks away from the first it is.
     process: (Pid, u32),
-}
-
-fn this_process() -> (Pid, u32) {
-    (getpid(), generation())
 }
 
 /// Bytes to map: the kernel makes a page of it.

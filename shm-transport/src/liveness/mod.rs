@@ -111,6 +111,8 @@
 //!   enrols may have the description too, and the record is then alive until that child
 //!   execs or ends. Late, not wrong. (Also a `fork` that began before the process's first
 //!   lock.)
+//! - A proof is one in the table that it is from; another table gives out the same ids. The same is
+//!   true of a table that was made anew: ids of the old one mean nothing in it, or somebody else.
 //! - If the file is unlinked and another made under its name, members of the one know nothing
 //!   of the other. A table goes on with the file it was made with: it opens it again by
 //!   descriptor, never by name.
@@ -169,7 +171,6 @@
 //! ```
 
 mod error;
-mod fork;
 mod lock;
 mod pidfd;
 mod process;

@@ -47,8 +47,7 @@ impl PidFd {
         // for it, which may be that of another namespace. As long as the descriptor still has
         // that number afterwards, it was not another's meanwhile.
         let before = this.number()?;
-        let stat =
-            before.and_then(|number| fs::read_to_string(format!("/proc/{number}/stat")).ok());
+        let stat = before.and_then(|number| fs::read(format!("/proc/{number}/stat")).ok());
         let start = stat.as_deref().and_then(start_of);
         let same = start == Some(process.start) && this.number()? == before;
         if same { Ok(this) } else { Err(gone) }

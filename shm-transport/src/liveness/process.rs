@@ -33,7 +33,7 @@ impl ProcessIdentity {
             .map_err(|_| LivenessError::Proc { file: "thread-self/ns/pid" })?;
         Ok(Self {
             pid: getpid().as_raw_nonzero().get() as u32,
-            start: fs::read_to_string("/proc/self/stat")
+            start: fs::read("/proc/self/stat")
                 .ok()
                 .and_then(|stat| start_of(&stat))
                 .ok_or(LivenessError::Proc { file: "self/stat" })?,
@@ -52,9 +52,10 @@ impl ProcessIdentity {
 /// When a process was started, from what its /proc/*pid*/stat says.
 ///
 /// The second field is the program's name in parentheses, and may itself hold spaces and
-/// parentheses: what follows is counted from the last one.
-pub(super) fn start_of(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
+/// parentheses, and bytes that are no text: what follows is counted from the last one.
+pub(super) fn start_of(stat: &[u8]) -> Option<u64> {
+    let name_ends = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = str::from_utf8(&stat[name_ends + 1..]).ok()?;
     // The first of them is field 3.
     fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
@@ -74,10 +75,10 @@ mod tests {
     #[test]
     fn names_may_look_like_fields() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(start_of(&format!("12 (a) R 1 (b) {rest}")), Some(4711));
-        assert_eq!(start_of(&format!("12 (sh) {rest}")), Some(4711));
-        assert_eq!(start_of("12 (sh) S 1 2"), None);
-        assert_eq!(start_of("12"), None);
+        assert_eq!(start_of(format!("12 (a) R 1 (b) {rest}").as_bytes()), Some(4711));
+        assert_eq!(start_of(format!("12 (sh) {rest}").as_bytes()), Some(4711));
+        assert_eq!(start_of(b"12 (sh) S 1 2"), None);
+        assert_eq!(start_of(b"12"), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub type SystemPark = SleepPark;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The clock of all parks: the same in all processes, not set, not slewed backwards; it stands
+/// The clock of all parks: the same in all processes of a time namespace, not set, not slewed backwards; it stands
 /// still while the machine sleeps. Read without a system call where the kernel's vDSO allows.
 #[inline]
 fn now() -> u64 {

@@ -4,13 +4,14 @@
 use super::error::{FileKind, SegmentError};
 use super::sys;
 use crate::domain::Domain;
+use crate::fork::this_process;
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, fstatvfs, open,
     statat, statvfs,
 };
 use rustix::io::Errno;
 use rustix::param::page_size;
-use rustix::process::{Resource, geteuid, getrlimit};
+use rustix::process::{Pid, Resource, geteuid, getrlimit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
@@ -137,7 +138,11 @@ impl Wanted<'_> {
 /// A `flock`, on a description that nothing else has; given back when dropped, and by the kernel
 /// when its holder dies.
 #[derive(Debug)]
-pub struct Lock(OwnedFd);
+pub struct Lock {
+    file: OwnedFd,
+    /// Who took it.
+    process: (Pid, u32),
+}
 
 impl Lock {
     /// Waits for it, but not for ever: one who holds it may have been stopped.
@@ -155,7 +160,7 @@ impl Lock {
         let mut pause = Duration::from_micros(20);
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Self(file)),
+                Ok(()) => return Ok(Self { file, process: this_process() }),
                 Err(Errno::WOULDBLOCK) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(wanted.os("lock", errno)),
@@ -176,8 +181,11 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing does it too, unless a fork has the descriptor meanwhile.
-        let _ = flock(&self.0, FlockOperation::Unlock);
+        // Closing does it too, unless a fork has the descriptor meanwhile; and the fork, which has
+        // not taken it, does not give it back.
+        if self.process == this_process() {
+            let _ = flock(&self.file, FlockOperation::Unlock);
+        }
     }
 }
 

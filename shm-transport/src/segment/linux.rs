@@ -90,8 +90,9 @@ pub fn name_of(file: BorrowedFd<'_>) -> PathBuf {
     }
 }
 
+/// Of the thread: /proc/self is the process's first one, which has no files once it has ended.
 fn by_number(file: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
+    format!("/proc/thread-self/fd/{}", file.as_raw_fd())
 }
 
 /// A process that holds a `flock` of the file, by `/proc/locks`; for messages.
@@ -113,6 +114,9 @@ pub fn holder_of(file: &Stat) -> Option<u32> {
     }
     None
 }
+
+/// Whether [`keep_from_forks`] does so.
+pub const KEPT_FROM_FORKS: bool = true;
 
 /// Children that are forked do not have the mapping.
 ///

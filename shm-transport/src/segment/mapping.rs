@@ -2,9 +2,11 @@
 
 use super::error::SegmentError;
 use super::sys;
+use crate::fork::this_process;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::process::Pid;
 use shm_primitives::part::AttachError;
 use shm_primitives::region::Region;
 use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
@@ -16,7 +18,7 @@ use std::ptr::{NonNull, null_mut};
 /// it; unmapped when dropped.
 ///
 /// A child that this process forks does not have it: what the child did there would count as
-/// this process's doing.
+/// this process's doing. Dropping its copy of this does nothing.
 ///
 /// It keeps the description of the file that it was made of, and with that the description's
 /// kernel locks, also after the descriptor is closed.
@@ -164,15 +166,17 @@ impl ReadOnlyMapping {
         if end > self.raw.len {
             return Err(AttachError::TooSmall { found: self.raw.len, wanted: end });
         }
-        // SAFETY: nothing is done with it but loads.
-        let region = unsafe { self.region_for_reading() };
-        // The words that have any of the bytes: a mapping is whole pages in memory.
-        let words = AtomicU32::slice_at(&region, self.raw.len / size_of::<u32>())?;
+        // The words that have any of the bytes.
+        let len = self.raw.len.next_multiple_of(size_of::<u32>());
+        // SAFETY: as `region_for_reading`, for nothing is done with it but loads; a mapping is
+        // whole pages in memory, so that the last word is mapped to its end.
+        let region = unsafe { Region::new(self.raw.base, len) };
+        let words = AtomicU32::slice_at(&region, len / size_of::<u32>())?;
         let (mut at, mut rest) = (offset, into);
         while !rest.is_empty() {
             let Some(word) = words.get(at / size_of::<u32>()) else {
-                // The last bytes of a length that is no multiple of a word.
-                return Err(AttachError::TooSmall { found: words.len() * 4, wanted: end });
+                // Never: all of the bytes were found to be in it.
+                return Err(AttachError::TooSmall { found: len, wanted: end });
             };
             let word = word.load(Relaxed).to_ne_bytes();
             let word = &word[at % size_of::<u32>()..];
@@ -201,6 +205,8 @@ impl ReadOnlyMapping {
 struct Raw {
     base: NonNull<u8>,
     len: usize,
+    /// Who has it mapped.
+    process: (Pid, u32),
 }
 
 // SAFETY: a mapping belongs to no thread, and is only an address and a length here; what may be
@@ -241,7 +247,7 @@ impl Raw {
         // SAFETY: without MAP_FIXED the kernel maps where nothing is.
         let base = unsafe { mmap(null_mut(), len, protection, MapFlags::SHARED, file, 0) };
         let base = NonNull::new(base.map_err(os("map"))?.cast()).expect("nothing is mapped at 0");
-        let this = Self { base, len };
+        let this = Self { base, len, process: this_process() };
         // SAFETY: a mapping made just now, of that length; the advice concerns forks alone.
         unsafe { sys::keep_from_forks(base, len) }.map_err(os("keep from forks"))?;
         Ok(this)
@@ -256,6 +262,10 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        // In a forked child it is not there, and something else may be.
+        if sys::KEPT_FROM_FORKS && self.process != this_process() {
+            return;
+        }
         // SAFETY: base and len are the whole of a mapping that this owns; everything made of it
         // borrowed from its owner and is gone.
         let done = unsafe { munmap(self.base.as_ptr().cast(), self.len) };

@@ -55,7 +55,9 @@
 //! process if the kernel tells.
 //!
 //! What is locked is a description that is never mapped, and what is mapped is never locked: a
-//! mapping keeps its description and so would keep the lock.
+//! mapping keeps its description and so would keep the lock. A child that is forked while another
+//! thread has a lock has it too: if the parent is killed before it gives the lock back, it falls
+//! when the child ends or runs another program.
 //!
 //! # Trust
 //!

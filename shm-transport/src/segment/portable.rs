@@ -65,6 +65,8 @@ pub fn holder_of(_file: &Stat) -> Option<u32> {
     None
 }
 
+pub const KEPT_FROM_FORKS: bool = false;
+
 pub unsafe fn keep_from_forks(_base: NonNull<u8>, _len: usize) -> Result<(), Errno> {
     Ok(())
 }

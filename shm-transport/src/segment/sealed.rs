@@ -1,8 +1,11 @@
 //! Memory without a name, which nobody can truncate, passed over a Unix socket. Linux.
 //!
 //! It is a memfd: a file that is in no directory, gone with its last user. Its creator seals its
-//! size, so that no access to it is ever a SIGBUS, whoever has it; a receiver looks at the seals
-//! before it maps.
+//! size, so that no access to it is a SIGBUS for being behind its end, whoever has it; a receiver
+//! looks at the seals before it maps. What nobody has touched yet takes memory of whoever touches
+//! it first, and where the system promises no more than it has (`vm.overcommit_memory` is 2) and
+//! that is used up, touching it is a SIGBUS too. [`CreateOptions::new`] reserves it beforehand,
+//! but a peer that can write can give it back.
 
 use super::error::SegmentError;
 use super::file;
@@ -150,8 +153,9 @@ impl Passed {
     /// kernel says. Descriptors that came in vain are closed.
     pub fn receive(socket: impl AsFd) -> Result<Self, SegmentError> {
         let mut message = [0; 16];
-        // Room for another, to notice that there was one.
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+        // Room for another, to notice that there was one; and for the sender's credentials, which
+        // a socket may have been asked for and which come first.
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = retry_on_intr(|| {
             let mut parts = [IoSliceMut::new(&mut message)];

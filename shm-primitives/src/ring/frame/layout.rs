@@ -535,7 +535,8 @@ impl<'a> FrameRingRef<'a, Trusted> {
     ///
     /// # Safety
     ///
-    /// Every writer of this memory keeps the ring's protocol: it uses this crate, or does
+    /// Every writer of this memory keeps the ring's protocol, with owners of
+    /// [one table](crate::identity#one-table): it uses this crate, or does
     /// what this module's documentation says. Where that cannot be promised, use
     /// [`attach_untrusted`](FrameRingRef::attach_untrusted).
     pub unsafe fn attach(region: Region<'a>, capacity: Option<u32>) -> Result<Self, AttachError> {

@@ -19,8 +19,6 @@ with_read_modify_write! {
 }
 
 const VERSION: u32 = 1;
-/// How often whoever has neither end looks for two positions that belong together.
-const LOOKS: u32 = 100;
 
 /// The largest capacity: positions must be able to tell full from empty.
 const MAX_CAPACITY: u32 = 1 << 30;
@@ -480,7 +478,8 @@ impl<'a, T: Shareable> SpscRingRef<'a, T, Trusted> {
     ///
     /// # Safety
     ///
-    /// Every writer of this memory keeps the ring's protocol: it uses this crate, or
+    /// Every writer of this memory keeps the ring's protocol, with owners of
+    /// [one table](crate::identity#one-table): it uses this crate, or
     /// does what this module's documentation says. Where that cannot be promised,
     /// use [`attach_untrusted`](SpscRingRef::attach_untrusted).
     pub unsafe fn attach(region: Region<'a>, capacity: Option<u32>) -> Result<Self, AttachError> {
@@ -509,6 +508,9 @@ impl<'a, T: Shareable> SpscRingRef<'a, T, Untrusted> {
 }
 
 with_read_modify_write! {
+    /// How often whoever has neither end looks for two positions that belong together.
+    const LOOKS: u32 = 100;
+
     impl<'a, T: Shareable, M: Trust> SpscRingRef<'a, T, M> {
         /// Takes the producer's end. Dropping the handle gives it back.
         ///

@@ -1,5 +1,6 @@
-//! No child is made while a descriptor that could keep a lock is open.
+//! What a child by `fork` is not to have, and not to give back.
 
+use rustix::process::{Pid, getpid};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -29,14 +30,16 @@ unsafe extern "C" fn prepare() {
 /// nobody else sees it.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// A number that a child made by libc's `fork` does not share with its parent. Its pid it may
-/// share: the first process of each pid namespace is number 1.
-pub(super) fn generation() -> u32 {
-    FORKS.load(Relaxed)
+/// What a child made by `fork` does not share with its parent, to know what of its memory is only
+/// a copy of the parent's. Its pid alone it may share: the first process of each pid namespace is
+/// number 1.
+pub(crate) fn this_process() -> (Pid, u32) {
+    register();
+    (getpid(), FORKS.load(Relaxed))
 }
 
 unsafe extern "C" fn resume_in_child() {
-    FORKS.store(generation().wrapping_add(1), Relaxed);
+    FORKS.store(FORKS.load(Relaxed).wrapping_add(1), Relaxed);
     // SAFETY: as this function.
     unsafe { resume() };
 }
@@ -52,7 +55,14 @@ unsafe extern "C" fn resume() {
 /// That is, libc's `fork`, and what is made of it. `posix_spawn` and `vfork` do not count: their
 /// child shares this process's memory, and execs, which closes the descriptor. A bare `clone`
 /// system call is not held up; neither is a fork that began before the first call of this.
-pub(super) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
+    register();
+    let _gate = lock();
+    f()
+}
+
+fn register() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         // SAFETY: functions without arguments, which live as long as the process does. If libc
@@ -60,6 +70,4 @@ pub(super) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
         // bare system call holds for them then.
         unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
     });
-    let _gate = lock();
-    f()
 }
