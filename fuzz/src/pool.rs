@@ -13,6 +13,8 @@ const MOST_OPS: usize = 400;
 const PLACES: usize = 2;
 const PUBLISHER: u32 = 1;
 const HOLDER: u32 = 2;
+/// What tells an heir's index from the dead one's.
+const HEIR: u32 = 64;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Value {
@@ -208,13 +210,19 @@ fn session(u: &mut Unstructured<'_>, parts: &Parts, left: &mut usize) -> Result<
                 let place = usize::from(place) % PLACES;
                 std::mem::forget(holders[place].take());
                 let _ = publisher.recover_holder(place, dead(HOLDER + place as u32));
+                let _ = publisher.recover_holder(place, dead(HOLDER + HEIR + place as u32));
             }
             Attack::HolderReopens(place, start, unread) => {
                 let place = usize::from(place) % PLACES;
                 std::mem::forget(holders[place].take());
                 let unread = start..start.wrapping_add(unread.into());
-                let (who, last) = (holder_of(place), dead(HOLDER + place as u32));
-                holders[place] = pool.recover_holder(marks[place], last, who, unread).ok();
+                // Nobody succeeds himself: he and his heir take turns.
+                let his = HOLDER + place as u32;
+                let turns = [(his, his + HEIR), (his + HEIR, his)];
+                holders[place] = turns.into_iter().find_map(|(last, heir)| {
+                    let (last, heir) = (dead(last), owner(heir));
+                    pool.recover_holder(marks[place], last, heir, unread.clone()).ok()
+                });
             }
             Attack::Reopen => break,
         }

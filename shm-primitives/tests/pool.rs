@@ -29,6 +29,8 @@ const LARGE: usize = 256;
 
 const PUBLISHER: u32 = 1;
 const HOLDERS: u32 = 10;
+/// What tells an heir's index from the dead one's.
+const HEIR: u32 = 64;
 
 /// A pool and marks for each place; for the rest of the test, so that regions need no borrow.
 struct Parts {
@@ -136,6 +138,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 struct Subscriber {
+    /// Its index as an owner: nobody succeeds himself.
+    index: u32,
     holder: &'static Holder<'static>,
     queue: VecDeque<(ChunkHandle, u8)>,
     popped: u32,
@@ -151,6 +155,8 @@ impl Subscriber {
 
 struct World {
     parts: Parts,
+    /// The publisher's index as an owner.
+    index: u32,
     publisher: &'static Publisher<'static, 'static>,
     loans: Vec<Loan<'static, 'static>>,
     shared: Vec<(Shared<'static, 'static>, u8)>,
@@ -181,6 +187,7 @@ impl World {
         let (parts, publisher) = connected(Limits::NONE);
         let subscribers = (0..PLACES)
             .map(|place| Subscriber {
+                index: HOLDERS + place as u32,
                 holder: forever(parts.holder(place)),
                 queue: VecDeque::new(),
                 popped: start,
@@ -189,6 +196,7 @@ impl World {
             .collect();
         Self {
             parts,
+            index: PUBLISHER,
             publisher: forever(publisher),
             loans: vec![],
             shared: vec![],
@@ -254,6 +262,7 @@ impl World {
                 unsafe { no_more(self.publisher) };
                 let (slots, places, ends) = self.successors();
                 let pool = self.parts.pool;
+                self.index = PUBLISHER;
                 let claimed =
                     pool.claim_publisher(owner(PUBLISHER), Limits::NONE, slots, places, ends);
                 self.publisher = forever(claimed.unwrap());
@@ -337,15 +346,16 @@ impl World {
         std::mem::take(&mut self.loans).into_iter().for_each(std::mem::forget);
         std::mem::take(&mut self.shared).into_iter().for_each(std::mem::forget);
         let (slots, places, ends) = self.successors();
-        let (pool, heir) = (self.parts.pool, owner(PUBLISHER));
-        let dead = dead(PUBLISHER);
+        let (pool, dead) = (self.parts.pool, dead(self.index));
+        self.index ^= HEIR;
+        let heir = owner(self.index);
         let recovered = pool.recover_publisher(dead, heir, Limits::NONE, slots, places, ends);
         self.publisher = forever(recovered.unwrap());
     }
 
     fn holder_dies(&mut self, place: usize, succeeded: bool, unpopped: bool) {
-        let (marks, dead) = (self.parts.marks[place], dead(HOLDERS + place as u32));
         let subscriber = &mut self.subscribers[place];
+        let (marks, dead) = (self.parts.marks[place], dead(subscriber.index));
         let mut hand = std::mem::take(&mut subscriber.hand);
         if succeeded {
             // It died after it had borrowed the last one and before it had popped it.
@@ -357,8 +367,9 @@ impl World {
                 std::mem::forget(borrowed);
             }
             let unread = subscriber.popped..subscriber.pushed();
-            let heir =
-                self.parts.pool.recover_holder(marks, dead, holder_of(place), unread).unwrap();
+            subscriber.index ^= HEIR;
+            let heir = owner(subscriber.index);
+            let heir = self.parts.pool.recover_holder(marks, dead, heir, unread).unwrap();
             subscriber.holder = forever(heir);
             for (borrowed, ..) in hand {
                 assert!(self.held.remove(&(borrowed.handle().chunk, place)));
@@ -371,6 +382,7 @@ impl World {
             self.held.retain(|(_, at)| *at != place);
             subscriber.popped = subscriber.pushed();
             subscriber.queue.clear();
+            subscriber.index = HOLDERS + place as u32;
             subscriber.holder = forever(self.parts.holder(place));
         }
     }
@@ -380,7 +392,7 @@ impl World {
         for (borrowed, ..) in subscriber.hand.drain(..) {
             assert!(self.held.remove(&(borrowed.handle().chunk, place)));
         }
-        let in_use = ConnectError::Claim(ClaimError::Owned(holder_of(place)));
+        let in_use = ConnectError::Claim(ClaimError::Owned(owner(subscriber.index)));
         assert_eq!(self.publisher.disconnect(place), Err(in_use));
         // SAFETY: nothing is in hand, and it is replaced.
         unsafe { no_more(subscriber.holder) };
@@ -395,6 +407,7 @@ impl World {
             self.parts.marks.swap_remove(place);
             assert_eq!(self.publisher.connect(place, marks), Ok(()));
         }
+        self.subscribers[place].index = HOLDERS + place as u32;
         self.subscribers[place].holder = forever(self.parts.holder(place));
     }
 

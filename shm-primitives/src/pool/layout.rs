@@ -341,7 +341,7 @@ impl<'a, M: Trust> PoolRef<'a, M> {
     /// # Errors
     ///
     /// As [`claim_holder`](Self::claim_holder); `Claim(NotTheOwner)` if the end is not the dead
-    /// one's.
+    /// one's, `Claim(OwnDeath)` if `owner` is the dead one itself.
     pub fn recover_holder(
         &self,
         marks: MarksRef<'a, M>,
@@ -388,7 +388,7 @@ impl<'a, M: Trust> PoolRef<'a, M> {
     /// # Errors
     ///
     /// As [`claim_publisher`](Self::claim_publisher); `Claim(NotTheOwner)` if the end is not the
-    /// dead one's.
+    /// dead one's, `Claim(OwnDeath)` if `owner` is the dead one itself.
     pub fn recover_publisher<'s>(
         &self,
         dead: Dead<OwnerId>,
