@@ -384,7 +384,7 @@ fn recovering_a_publisher() {
             let (slots, places) = world.own_memory();
             let (pool, ends) = (world.pool, |place| world.published(place));
             let survived = die(budget, || {
-                let (last, who) = (dead(PUBLISHER), owner(HEIR));
+                let (last, who) = (dead(PUBLISHER), owner(20));
                 let heir = pool.recover_publisher(last, who, Limits::NONE, slots, places, ends);
                 std::mem::forget(heir.unwrap());
             })
@@ -410,7 +410,7 @@ fn holder_dies(what: &str, least: u32, operation: impl Fn(Subscriber) + Copy) {
                 let survived = die(budget, move || operation(first)).is_some();
                 second.check();
                 let unread = memory.get(CONSUMED)..memory.get(WRITE);
-                let who = owner(HOLDER);
+                let who = owner(20);
                 let mut queue = match world.queues[0].1.claim_consumer(who) {
                     Err(_) => world.queues[0].1.recover_consumer(dead(HOLDER), who).unwrap(),
                     claimed => claimed.unwrap(),
