@@ -519,6 +519,10 @@ impl<'a> PoolRef<'a, Trusted> {
     /// Nobody creates another part there at the same time; if one stood there before, nobody has
     /// a handle to it, and nobody attaches until this returns. No other pool that marks or
     /// handles of this one may meet has its id. Under loom `zero_at` was called before.
+    ///
+    /// And for as long as anybody uses it, what [`attach`](Self::attach) asks: slices of this
+    /// memory are given out, so that its creator vouches for every other writer too, be it
+    /// through another region of it in this process, and for the marks that a publisher is given.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
         let shape = Shape::new(&options)?;
         check_region(&region, shape.size, shape.alignment as usize)?;
