@@ -471,6 +471,31 @@ fn a_stale_proof_of_death() {
     assert_eq!(table.enrol(&[2; 3], Some).unwrap().id(), OwnerId::new(0, 3).unwrap());
 }
 
+/// One that looked at the slot before another had it, and locks that one's id after its death:
+/// while the late one has the lock, the dead one looks alive, though its record still stands.
+/// Then the lock falls, and nothing was touched.
+#[test]
+fn a_stale_lock() {
+    let memory = memory(1);
+    let table = created(&memory, Options::new(1));
+    let locks = Locks::default();
+    let mut seen = None;
+    let late = table.enrol(&[7; 3], |id| {
+        let (slot, lock) = table.enrol(&[9; 3], |id| locks.take(id)).unwrap().into_parts();
+        assert_eq!(slot.owner(), id);
+        slot.keep();
+        drop(lock);
+        let late = locks.take(id);
+        let locked = locks.0.borrow().contains(&id.word());
+        seen = Some((id, table.owner(0) == Some(id), locked));
+        late
+    });
+    assert_eq!(late.unwrap_err(), TableFull { slots: 1 });
+    assert_eq!(seen, Some((owner(0), true, true)), "a record that stands, and a lock");
+    assert!(locks.0.borrow().is_empty(), "it can be convicted now");
+    assert_eq!(published(&table), [(0, owner(0), [9; 3])], "nothing was touched");
+}
+
 /// Ids fit 12 bits of index.
 #[test]
 fn enrols_in_the_first_4096() {

@@ -91,8 +91,10 @@ impl QueueDescriptor {
         let queue = segment.part(offset, size).ok_or(too_small)?;
         let (found, wanted) = (queue.base().addr().get(), alignment as usize);
         // The offset too: another process has the segment at another address.
-        if !found.is_multiple_of(wanted) || !offset.is_multiple_of(wanted) {
-            return Err(AttachError::Misaligned { found, wanted });
+        for found in [offset, found] {
+            if !found.is_multiple_of(wanted) {
+                return Err(AttachError::Misaligned { found, wanted });
+            }
         }
         Ok(queue)
     }

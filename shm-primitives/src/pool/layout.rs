@@ -341,7 +341,7 @@ impl<'a, M: Trust> PoolRef<'a, M> {
     /// # Errors
     ///
     /// As [`claim_holder`](Self::claim_holder); `Claim(NotTheOwner)` if the end is not the dead
-    /// one's.
+    /// one's, `Claim(OwnDeath)` if `owner` is the dead one itself.
     pub fn recover_holder(
         &self,
         marks: MarksRef<'a, M>,
@@ -388,7 +388,7 @@ impl<'a, M: Trust> PoolRef<'a, M> {
     /// # Errors
     ///
     /// As [`claim_publisher`](Self::claim_publisher); `Claim(NotTheOwner)` if the end is not the
-    /// dead one's.
+    /// dead one's, `Claim(OwnDeath)` if `owner` is the dead one itself.
     pub fn recover_publisher<'s>(
         &self,
         dead: Dead<OwnerId>,
@@ -519,6 +519,10 @@ impl<'a> PoolRef<'a, Trusted> {
     /// Nobody creates another part there at the same time; if one stood there before, nobody has
     /// a handle to it, and nobody attaches until this returns. No other pool that marks or
     /// handles of this one may meet has its id. Under loom `zero_at` was called before.
+    ///
+    /// And for as long as anybody uses it, what [`attach`](Self::attach) asks: slices of this
+    /// memory are given out, so that its creator vouches for every other writer too, be it
+    /// through another region of it in this process, and for the marks that a publisher is given.
     pub unsafe fn init_at(region: Region<'a>, options: Options) -> Result<Self, AttachError> {
         let shape = Shape::new(&options)?;
         check_region(&region, shape.size, shape.alignment as usize)?;

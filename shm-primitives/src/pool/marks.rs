@@ -244,6 +244,8 @@ impl<'a> MarksRef<'a, Trusted> {
     /// a handle to it, and nobody attaches until this returns. No other marks of this pool ever
     /// had this id: by it the successor of a publisher knows that it was given the right ones.
     /// Under loom `zero_at` was called before.
+    ///
+    /// And for as long as anybody uses them, what [`attach`](Self::attach) asks.
     pub unsafe fn init_at<M: Trust>(
         region: Region<'a>,
         pool: &PoolRef<'_, M>,

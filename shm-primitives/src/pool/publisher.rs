@@ -410,7 +410,8 @@ impl<'a, M: Trust> Publisher<'_, 'a, M> {
     ///
     /// # Errors
     ///
-    /// `NotConnected`; `Claim(NotTheOwner)` if the end is not the dead one's.
+    /// `NotConnected`; `Claim(NotTheOwner)` if the end is not the dead one's, `Claim(OwnDeath)` if
+    /// the dead one is this publisher.
     pub fn recover_holder(&self, place: usize, dead: Dead<OwnerId>) -> Result<u32, ConnectError> {
         let (here, marks) = self.at(place)?;
         recover_owner(marks.part(), End::Reading, dead, self.owner)?;

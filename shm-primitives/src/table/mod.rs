@@ -87,7 +87,9 @@
 //!    gives back the lock, and begins anew;
 //! 5. goes on as `claim`.
 //!
-//! *No id is given twice.* An owner word becomes 0 again only when the version has reached the
+//! *No id is given twice*, until the generation has wrapped: the 2²⁰-th enrolment in one slot
+//! has the id of the first again, so that by then nothing may name that one any more and no
+//! [`Dead`](crate::identity::Dead) of it be kept. An owner word becomes 0 again only when the version has reached the
 //! generation of every id that stood in it: a release comes after the store of the version; a
 //! heir that finds the dead one's slot unpublished stores the next generation before it
 //! releases; and one that backs off has seen that the version moved on. So who stored its id
@@ -103,11 +105,12 @@
 //! compare-and-swap fails: it touches nothing and begins anew. It has written nothing else
 //! under that id.
 //!
-//! *A stale lock does no harm.* One who is late may hold, for the time of steps 2 to 4, the
-//! lock on an id whose holder is dead. Its slot was nobody's when step 1 looked: the dead
-//! one's record had been released, which is the last thing that whoever recovers does. So
-//! nobody waits for this conviction. Another who wants the id finds it locked and takes
-//! another slot.
+//! *A stale lock costs time alone.* One who is late may hold, for the time of steps 2 to 4, the
+//! lock on an id whose holder is dead. If that one took the slot only after step 1 had looked,
+//! its record may still stand, and it looks alive meanwhile: also for as long as the late one
+//! is stopped there. So whoever finds an id locked asks again later; once the late one goes on
+//! or dies, the lock falls, and it has touched nothing. Another who wants the id finds it locked
+//! and takes another slot.
 //!
 //! A slot above index 4095 is never enrolled in: its index does not fit an id.
 //!
