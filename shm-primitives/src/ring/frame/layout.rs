@@ -181,12 +181,12 @@ unsafe impl<M: Trust> Send for FrameRingRef<'_, M> {}
 unsafe impl<M: Trust> Sync for FrameRingRef<'_, M> {}
 
 impl<'a, M: Trust> FrameRingRef<'a, M> {
-    #[inline(always)]
     /// The words of the structure that the ring belongs to, as they stand there now.
     pub(crate) fn extra(&self) -> [u32; 2] {
         self.words().part.extra()
     }
 
+    #[inline(always)]
     pub(super) fn words(&self) -> &'a Words {
         // SAFETY: valid for 'a: a ring's own field, or memory checked by attach. It holds
         // atomics only.
