@@ -342,6 +342,10 @@ fn the_owner_word() {
     assert_eq!(owned(segment.claim_control(owner(6))), ClaimError::Owned(owner(5)));
     let not = |found| ClaimError::NotTheOwner { found };
     assert_eq!(owned(segment.recover_control(dead(7), owner(6))), not(Some(owner(5))));
+    // Else there were two with the right to close it.
+    let own_death = ClaimError::OwnDeath(owner(5));
+    assert_eq!(owned(segment.recover_control(dead(5), owner(5))), own_death);
+    assert_eq!(segment.owner(), Ok(Some(owner(5))));
     drop(control);
     assert_eq!(owned(segment.recover_control(dead(7), owner(6))), not(None));
     let control = segment.claim_control(owner(7)).unwrap();

@@ -115,8 +115,8 @@ impl<'a> Client<'a> {
     }
 
     /// Counts anew the calls that may still be replied to, if no reply is there to receive:
-    /// those whose request the worker has not left behind. A call whose worker died gets no
-    /// reply, and its room is free after this.
+    /// those whose request the worker has not left behind. A call whose worker died, and whose
+    /// request was left behind without a reply, has its room free after this.
     ///
     /// [`request`](Self::request) does it by itself before it says
     /// [`Outstanding`](RequestError::Outstanding).

@@ -116,7 +116,9 @@
 //! together with the new one larger than *C - (L - 8)*, which they are not. The word after the
 //! last frame, which the ring keeps free, is 8 bytes. Together that is *C* at the most.
 //!
-//! A call that dies with its worker gets no final reply. [`settle`](Client::settle) finds its
+//! A call that dies with its worker gets no final reply but [`fail`](Poison::fail)'s, whose room
+//! is that of the reply it stands for: the request is left behind only after it, and so counts
+//! until then. If nobody writes one, [`settle`](Client::settle) finds its
 //! room again: it reads how far the requests were left behind, sees that no reply is there, and
 //! what is outstanding then is exactly what was not left behind.
 //!

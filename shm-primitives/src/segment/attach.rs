@@ -362,12 +362,16 @@ with_read_modify_write! {
         ///
         /// # Errors
         ///
-        /// `NotTheOwner` if the word is not the dead one's; `Corrupt` if it is no owner's.
+        /// `NotTheOwner` if the word is not the dead one's; `Corrupt` if it is no owner's;
+        /// `OwnDeath` if both are the same.
         pub fn recover_control(
             &self,
             dead: Dead<OwnerId>,
             owner: OwnerId,
         ) -> Result<Control<'a>, ClaimError> {
+            if dead.id() == owner {
+                return Err(ClaimError::OwnDeath(owner));
+            }
             let word = self.words.word(at::OWNER);
             match word.compare_exchange(dead.id().word(), owner.word(), CLAIM) {
                 Ok(_) => Ok(Control::new(self.words, owner)),

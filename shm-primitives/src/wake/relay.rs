@@ -45,7 +45,8 @@ use crate::sync::fence;
 ///     // Nothing there yet: from now on a change of the word is answered.
 ///     assert!(!waiter.arm(&word, || published.load(Ordering::Acquire)));
 ///     scope.spawn(|| {
-///         while !relay.wait(&word, &park, Deadline::NEVER) {}
+///         // Whatever it says: a notifier may have died before it changed the word.
+///         relay.wait(&word, &park, Deadline::NEVER);
 ///         ring.send(()).unwrap(); // an eventfd's write, in a process
 ///     });
 ///     published.store(true, Ordering::Release);
@@ -113,7 +114,11 @@ impl Relay {
 
     /// Sleeps until the sequence is another than at the last look; but 100 ms at the most, and not
     /// after the deadline. It may also return early, for no reason. Whether the sequence has
-    /// changed: then the waiter has to be woken, and the caller may do so without asking too.
+    /// changed.
+    ///
+    /// Wake the waiter if it has, and also when 100 ms have passed: a notifier that died before it
+    /// changed the sequence leaves a message that nobody else tells of. Simplest is to do so
+    /// whenever this returns, without asking.
     pub fn wait(&mut self, word: &WakeWord, park: &impl Park, deadline: Deadline) -> bool {
         let until = deadline.nanoseconds().min(park.now().saturating_add(BOUND));
         park.wait(&word.sequence, self.seen, until);

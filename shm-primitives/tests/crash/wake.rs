@@ -336,6 +336,32 @@ fn generations() {
     assert!(park.time() - begun < AWAKE && park.wakes() == 1);
 }
 
+/// The notifier dies at each step. Where the word has not changed the relay does not say that it
+/// has, though the message may be there: at the end of its sleep it has to wake the waiter in case.
+#[test]
+fn telling_a_relay() {
+    let mut unsaid = 0;
+    let deaths = at_every_step("tell a relay", |budget| {
+        let (world, park) = (World::new(), FakePark::new());
+        let word = world.word();
+        let (_, mut producer, mut consumer) = world.ends();
+        let (mut waiter, mut relay) = (RelayedWaiter::new(word), Relay::new(word));
+        assert!(!waiter.arm(word, || !consumer.is_empty()));
+        let survived = die(budget, || {
+            producer.push(7).unwrap();
+            word.notifier().notify(&park);
+        });
+        let said = relay.wait(word, &park, Deadline::NEVER);
+        assert!(park.time() < BOUND + AWAKE, "comes back");
+        let there = waiter.arm(word, || !consumer.is_empty());
+        assert!(there || !said);
+        assert!(survived.is_none() || said && there);
+        unsaid += u32::from(there && !said);
+        survived.is_some()
+    });
+    assert!(deaths > 0 && unsaid > 0, "{deaths} deaths");
+}
+
 /// A waiter that a relay sleeps for dies at each step of arming: who rings next wakes nobody, once
 /// at the most, and the successor is woken.
 #[test]
