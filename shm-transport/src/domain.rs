@@ -79,7 +79,8 @@ impl Domain {
     }
 
     /// The same, in another directory. It should be in a file system that keeps its files in
-    /// memory (tmpfs), and only those that may be believed should be able to write to it.
+    /// memory (tmpfs), and only those that may be believed should be able to write to it. Give an
+    /// absolute path: a relative one leads elsewhere in a process with another working directory.
     #[must_use]
     pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = directory.into();
@@ -179,7 +180,8 @@ impl Iterator for Segments<'_> {
     }
 }
 
-/// The name of a segment in its domain.
+/// The name of a segment in its domain. `members` is taken: by the domain's
+/// [members](crate::member).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SegmentName(Box<str>);
 

@@ -279,6 +279,11 @@ impl<'a> Creating<'a, '_> {
     }
 
     /// Makes the segment visible to attachers: the last store of creation.
+    ///
+    /// Dropping what is returned leaves a segment without an owner, which anybody may claim.
+    /// Where it cannot be kept, as in a closure that the memory is lent to, drop it and call
+    /// [`claim_control`](Segment::claim_control) later. Do not `forget` it: the owner word is then
+    /// this owner's, and no handle can be had again while that one lives.
     pub fn publish(self) -> Control<'a> {
         self.words.word(at::STATE).store(State::Ready.word(), Relaxed);
         self.words.word(at::MAGIC).store(self.plan.magic.0, CREATED);

@@ -74,7 +74,8 @@ impl OpenOptions {
     pub const PATIENCE: Duration = Duration::from_secs(1);
 
     /// A segment of at least `minimum` bytes, which is what the caller's closure may look at: room
-    /// for so many is known to be there.
+    /// for so many is known to be there. Of a sparse segment that is full before that, pages
+    /// that were looked at stay in the file, although opening fails.
     #[must_use]
     pub const fn new(minimum: usize) -> Self {
         Self { minimum, huge_pages: false, patience: Self::PATIENCE }

@@ -119,7 +119,9 @@ impl GroupShape {
         }
     }
 
-    /// The same with requests of `bytes` bytes of payload.
+    /// The same with requests of `bytes` bytes of payload. What the lane's size is worked out
+    /// from, not a limit: larger ones are taken up to
+    /// [`Client::max_request`](crate::channel::Client::max_request).
     pub const fn message_size(mut self, bytes: u32) -> Self {
         self.message_size = bytes;
         self
