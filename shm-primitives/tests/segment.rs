@@ -346,7 +346,13 @@ fn the_owner_word() {
     let own_death = ClaimError::OwnDeath(owner(5));
     assert_eq!(owned(segment.recover_control(dead(5), owner(5))), own_death);
     assert_eq!(segment.owner(), Ok(Some(owner(5))));
+    // Kept, and had again by the same one alone.
+    assert_eq!(control.keep(), owner(5));
+    assert_eq!(owned(segment.resume_control(owner(6))), not(Some(owner(5))));
+    let control = segment.resume_control(owner(5)).unwrap();
     drop(control);
+    assert_eq!(segment.owner(), Ok(None));
+    assert_eq!(owned(segment.resume_control(owner(5))), not(None));
     assert_eq!(owned(segment.recover_control(dead(7), owner(6))), not(None));
     let control = segment.claim_control(owner(7)).unwrap();
     std::mem::forget(control); // dies
@@ -364,6 +370,7 @@ fn the_owner_word() {
     assert_eq!(segment.owner(), Err(corrupt));
     assert_eq!(owned(segment.claim_control(owner(6))), corrupt.into());
     assert_eq!(owned(segment.recover_control(dead(7), owner(6))), corrupt.into());
+    assert_eq!(owned(segment.resume_control(owner(6))), corrupt.into());
 }
 
 #[test]

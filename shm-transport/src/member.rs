@@ -75,7 +75,10 @@ pub enum MemberError {
     #[error(transparent)]
     Liveness(#[from] LivenessError),
     /// What stands in the segment is not the members of a domain.
-    #[error("the members of domain {domain:?}: {error}")]
+    #[error(
+        "the segment of members of domain {domain:?} is something else: {error}; remove the file \
+         {NAME:?} of the domain if no member lives, or use another domain"
+    )]
     Layout {
         /// The domain.
         domain: String,
@@ -148,6 +151,8 @@ impl Member {
     /// # Errors
     ///
     /// As [`join`](Self::join); `BadRecords`.
+    ///
+    /// Only the first member's options count: later ones have the records that there are.
     pub fn join_with(
         domain: &Domain,
         name: &str,

@@ -235,7 +235,7 @@ fn party(domain: &Domain, seed: u32, parent: u32) {
             unsafe { SpscRingRef::<u32>::init_at(creating.part(RING).unwrap(), OPTIONS) }
                 .map_err(|error| segment.refused(error))?;
             // The owner word stays: it is what shows that the segment is somebody's.
-            std::mem::forget(creating.publish());
+            creating.publish().keep();
             Ok::<_, SegmentError>(())
         });
         for other in 0..3 {

@@ -251,7 +251,9 @@ impl fmt::Display for Corrupt {
 impl fmt::Display for ClaimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Owned(owner) => write!(f, "in use by {owner}"),
+            Self::Owned(owner) => {
+                write!(f, "in use by {owner}; recover it if that one is proven dead")
+            }
             Self::NotTheOwner { found: Some(owner) } => {
                 write!(f, "in use by {owner}, not by the one proven dead")
             }

@@ -53,7 +53,8 @@ impl<T> Deref for Line<T> {
     }
 }
 
-/// Which structure a part is.
+/// Which structure a part is. Numbers from 0x8000_0000 on are never used by this crate: they are
+/// for parts of your own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kind(pub u32);
 

@@ -357,6 +357,22 @@ with_read_modify_write! {
             }
         }
 
+        /// The owner word once more, for the owner who [kept](Control::keep) it, or who made the
+        /// segment where it could not keep the [`Control`] itself.
+        ///
+        /// # Errors
+        ///
+        /// `NotTheOwner` if the word is not `owner`'s; `Corrupt` if it is no owner's.
+        ///
+        /// `owner` is to be the caller's own id, and there is to be no other `Control` of it: the
+        /// first one dropped gives the word back for both.
+        pub fn resume_control(&self, owner: OwnerId) -> Result<Control<'a>, ClaimError> {
+            match decode_owner(self.words.get(at::OWNER))? {
+                Some(found) if found == owner => Ok(Control::new(self.words, owner)),
+                found => Err(ClaimError::NotTheOwner { found }),
+            }
+        }
+
         /// Takes the segment's owner word from one proven dead. The segment is as that one left
         /// it: ready, or closing.
         ///
@@ -408,6 +424,12 @@ impl<'a> Control<'a> {
     /// Who has it.
     pub fn owner(&self) -> OwnerId {
         self.owner
+    }
+
+    /// Keeps the owner word, and gives the handle up: the segment stays this owner's, who may
+    /// have the handle again by [`resume_control`](Segment::resume_control), or until it dies.
+    pub fn keep(self) -> OwnerId {
+        core::mem::ManuallyDrop::new(self).owner
     }
 
     /// Says that the segment is about to go: openers decline from now on. There is no way back.

@@ -180,7 +180,8 @@ impl fmt::Display for SegmentError {
             }
             Self::UnknownPart(part) => write!(
                 f,
-                "the segment requires its readers to know part {part}, and this build does not: update it"
+                "the segment requires its readers to know the part of kind {}, role {}, and this build does not: update it",
+                part.kind.0, part.role
             ),
             Self::MissingPart(part) => {
                 write!(

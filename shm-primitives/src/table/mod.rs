@@ -57,7 +57,7 @@
 //! | [`update`](Slot::update) | a Release fence; the copy that is *not* current; selector plus 1, Release; if not published: version published, Release |
 //! | [`claim`](SlotTable::claim) | both |
 //! | [`release`](Slot::release), drop | version not published; owner 0, Release |
-//! | [`recover`](SlotTable::recover) | owner from the dead one to the heir, Acquire; of a slot not published the stores of `reserve` that follow |
+//! | [`recover`](SlotTable::recover) | owner from the dead one to the heir, Acquire and Release; of a slot not published the stores of `reserve` that follow |
 //!
 //! A reader loads version, Acquire; owner; selector, Acquire; the copy; a fence, Acquire; and
 //! selector and version again. If both are what they were, the entry is one that was
@@ -215,6 +215,11 @@ sites! { SITES
     /// Taking a slot: what its former holder did to it comes before what the new one does.
     TAKE = "table.take", Acquire, partner "table.release",
         [Relaxed => Model("table_release_claim")];
+    /// Taking a dead one's slot over: whoever reads the heir's id finds the version that the dead
+    /// one had stored, and so not the heir's name on a tenancy that had ended.
+    TAKE_OVER = "table.take-over", AcqRel, partner "table.recheck",
+        [Acquire => Limit("the model that fails, crash_table_release_heir, needs a death between two stores, and is run with crash points, which this table's runner is built without"),
+         Release => Limit("what the dead one stored comes before the proof of its death, which whoever takes over has")];
     /// Giving a slot to nobody, or to another holder, after the last store to it.
     RELEASE = "table.release", Release, partner "table.take, table.resume",
         [Relaxed => Model("table_release_claim")];

@@ -1,6 +1,6 @@
 //! Taking over what the dead had.
 
-use super::{Slot, SlotTable, TAKE};
+use super::{Slot, SlotTable, TAKE_OVER};
 use crate::identity::{Dead, OwnerId};
 use crate::part::Shareable;
 use crate::sync::Ordering::Relaxed;
@@ -37,8 +37,8 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
     /// died before that or while it released), repairs what hung on it, and releases it. A
     /// published slot keeps its key, its entry and its live words until then.
     ///
-    /// What is not iterated over stays the dead one's. Several may do this at once: each slot goes to one of them. A slot that is handed to
-    /// the dead one, or taken in its name by one who [enrols](Self::enrol) late, after its
+    /// What is not iterated over stays the dead one's. Several may do this at once: each slot goes
+    /// to one of them. A slot that is handed to the dead one, or taken in its name by one who [enrols](Self::enrol) late, after its
     /// turn needs another recovery.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl<'a, T: Shareable, const LIVE: usize> Iterator for Recovery<'a, T, LIVE> {
             let Some(slot) = self.table.slot(index) else { continue };
             // Relaxed: the proof of death comes after all that the dead one stored.
             if slot.owner.load(Relaxed) == dead
-                && slot.owner.compare_exchange(dead, heir.word(), TAKE).is_ok()
+                && slot.owner.compare_exchange(dead, heir.word(), TAKE_OVER).is_ok()
             {
                 return Some(Slot::taken(slot, index, heir));
             }

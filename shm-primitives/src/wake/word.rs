@@ -44,7 +44,8 @@ impl WakeWord {
     }
 
     /// The waiter's side. One waiter at a time: with two, a wake may reach the wrong one, and
-    /// the other sleeps for up to 100 ms. A successor goes on from the epoch it finds.
+    /// the other sleeps for up to 100 ms. A successor goes on from the epoch it finds when it is
+    /// made: make it after the last wait of the one before.
     pub fn waiter(&self) -> Waiter<'_> {
         Waiter::new(self)
     }

@@ -61,7 +61,10 @@ pub enum LivenessError {
     #[error("no table of process records: {0}")]
     Attach(#[from] AttachError),
     /// No record is free.
-    #[error("no process record is free: {0}")]
+    #[error(
+        "no process record is free: {0} (ProcessTable::clear, or JoinOptions::records for a new \
+         domain)"
+    )]
     Full(#[from] TableFull),
     /// A record changes all the time.
     #[error("a process record cannot be read: {0}")]

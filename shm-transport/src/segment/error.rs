@@ -9,7 +9,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Why a segment could not be created, opened, extended or unlinked. Each says what was found and
-/// what to do about it. Nothing is left behind by what failed.
+/// what to do about it. Nothing is left behind by what failed, but for
+/// pages of a sparse segment that an opener looked at before there was no more room.
 ///
 /// `path` is the file, or what the kernel calls it if it has no name.
 #[derive(Debug, Error)]

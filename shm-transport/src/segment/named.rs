@@ -114,7 +114,7 @@ impl Segment {
     ///
     /// [`NotFound`](SegmentError::NotFound), or another of [`SegmentError`]; or what `check`
     /// returns: [`refused`](Self::refused) makes an error that says what the file is. The file is
-    /// not changed, but by `check`.
+    /// not changed, but by `check`; pages of a sparse segment that were looked at in vain stay.
     pub fn open<T, E: From<SegmentError>>(
         domain: &Domain,
         name: &SegmentName,
@@ -399,7 +399,8 @@ pub(super) fn map_new(
     let (file, CreateOptions { size, dense, .. }) = (file.as_fd(), options);
     file::check_limit(path, size as u64)?;
     retry_on_intr(|| ftruncate(file, size as u64)).map_err(|errno| match errno {
-        Errno::FBIG => SegmentError::BadSize { found: size as u64, most: isize::MAX as u64 },
+        // More than the file system's files have.
+        Errno::FBIG => SegmentError::NoMemory { path: path.into(), wanted: size as u64 },
         _ => file::os(path, "set the length of", errno),
     })?;
     file::allocate(file, path, 0, dense)?;

@@ -62,6 +62,21 @@ fn heir_finds(table: model::Table, left: Seen) {
 }
 
 models! {
+    /// A holder that dies while it releases, and an heir that takes the slot over, while
+    /// somebody reads: a tenancy that had ended before is not found in the heir's name.
+    fn crash_table_release_heir() {
+        at_every_step_bounded(None, RELEASE, |mortal| {
+            let (_memory, table) = table(1);
+            let slot = table.claim(owner(FIRST), &entry(1)).unwrap();
+            let reading = thread::spawn(move || model::look(table));
+            let _ = mortal.live(|| slot.release());
+            let left = table.recover(dead(FIRST), owner(HEIR)).unwrap().next();
+            let ended = left.as_ref().is_some_and(|slot| slot.entry().is_none());
+            let seen = reading.join().unwrap();
+            check!(!ended || seen.is_none_or(|(_, who, _)| who != HEIR), "{seen:?} of the heir");
+        });
+    }
+
     /// A holder that publishes its first entry, in a slot that was another's.
     fn crash_table_publish() {
         holder_dies(
