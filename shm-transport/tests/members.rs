@@ -4,8 +4,7 @@
 
 mod segment_help;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use segment_help::{Place, again, name, word};
+use segment_help::{Parties, Place, again, name, word};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::part::{ClaimError, End, Kind};
 use shm_primitives::ring::spsc::{Options, SpscRingRef};
@@ -17,7 +16,7 @@ use shm_transport::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 #[test]
@@ -300,17 +299,6 @@ fn party(domain: &Domain, seed: u32, parent: u32) {
     println!("did {round} {sent} {taken_over}");
 }
 
-struct Parties(Vec<Child>);
-
-impl Drop for Parties {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 #[test]
 fn many_at_once_some_killed() {
     const TEST: &str = "many_at_once_some_killed";
@@ -355,10 +343,7 @@ fn many_at_once_some_killed() {
         let done = child.wait_with_output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
-    for child in &killed.0 {
-        let pid = Pid::from_child(child);
-        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
-    }
+    killed.have_ended();
     let (mut ids, mut sums) = (HashSet::from([keeper.id().word()]), [0; 3]);
     for seed in 0..seeds {
         let path = place.directory.join(format!("out-{seed}"));

@@ -5,8 +5,7 @@
 
 mod segment_help;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use segment_help::{Place, again, name};
+use segment_help::{Parties, Place, again, name};
 use shm_primitives::sync::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -15,7 +14,7 @@ use shm_transport::domain::Domain;
 use shm_transport::segment::{CreateOptions, OpenOptions, Origin, Segment, SegmentError};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 const NAMES: [&str; 3] = ["x", "y", "z"];
@@ -155,17 +154,6 @@ fn party(domain: &Domain, seed: u32, parent: u32) {
     println!("did {opened} {created} {unlinked} {missed}");
 }
 
-struct Parties(Vec<Child>);
-
-impl Drop for Parties {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 #[test]
 fn many_at_once_some_killed() {
     const TEST: &str = "many_at_once_some_killed";
@@ -225,10 +213,7 @@ fn many_at_once_some_killed() {
 
     // The kernel may still be clearing away what the last ones had; they stay zombies, for their
     // numbers' sake.
-    for child in &killed.0 {
-        let pid = Pid::from_child(child);
-        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
-    }
+    killed.have_ended();
     // Everybody is dead: every segment there is whole, and may go.
     let left: Vec<_> = domain.segments().unwrap().map(Result::unwrap).collect();
     for named in left {
@@ -313,8 +298,7 @@ fn killed_and_stopped_in_the_middle() {
 
         // Killed, it is in nobody's way.
         child.0[0].kill().unwrap();
-        let pid = Pid::from_child(&child.0[0]);
-        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        child.have_ended();
         assert_eq!(place.files(), before, "{middle}");
         Segment::open(&domain, &name("x"), options, |segment| {
             check(segment)?;

@@ -1,12 +1,13 @@
 //! What the tests of segments share.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
 use shm_transport::domain::{Domain, SegmentName};
 use shm_transport::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic;
 
 pub const PAGE: usize = 4096;
@@ -109,5 +110,27 @@ pub fn alone(test: &str) {
     assert!(done.status.success(), "{}: {said}", done.status);
     for line in said.lines().filter(|line| line.starts_with("skipped")) {
         eprintln!("{line}");
+    }
+}
+
+/// Processes of a test, which are ended with it.
+pub struct Parties(pub Vec<Child>);
+
+impl Parties {
+    /// Waits until all of them have ended, and leaves them zombies: their numbers stay theirs.
+    pub fn have_ended(&self) {
+        for child in &self.0 {
+            let pid = WaitId::Pid(Pid::from_child(child));
+            waitid(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        }
+    }
+}
+
+impl Drop for Parties {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
