@@ -107,9 +107,9 @@
 //!
 //! - The kernel's own work for a dead process is not its threads': who gives pages of shared
 //!   memory to `io_uring` or to a device must be sure that that has ended.
-//! - A child made by a bare `clone` system call in the few microseconds in which another thread
-//!   enrols may have the description too, and the record is then alive until that child
-//!   execs or ends. Late, not wrong. (Also a `fork` that began before the process's first
+//! - A child made by a bare `clone` system call, as `posix_spawn` and so `std::process::Command`
+//!   make them, in the few microseconds in which another thread enrols may have the description
+//!   too, and the record is then alive until that child execs or ends. Late, not wrong. (Also a `fork` that began before the process's first
 //!   lock.)
 //! - A proof is one in the table that it is from; another table gives out the same ids. The same is
 //!   true of a table that was made anew: ids of the old one mean nothing in it, or somebody else.
