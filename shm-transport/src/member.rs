@@ -23,7 +23,8 @@
 //! one holds somewhere would seem to be somebody else's. Who recovers such places
 //! [clears](ProcessTable::clear) the records, and the last one to leave after that takes the name
 //! away. Where nothing is to be recovered [`remove_if_deserted`] does; and so does one who joins
-//! and finds no free record and nobody alive.
+//! and finds no free record and nobody alive, whose new table goes on after the highest id of the
+//! old one: that one's ids stay those of the dead.
 //!
 //! # Example
 //!
@@ -164,7 +165,7 @@ impl Member {
         let parts = [NewPart::required(TABLE, size as u64)];
         let plan = Plan::new(MAGIC, VERSION, &parts);
         let Some(size) = plan.required_size() else { return Err(bad) };
-        let mut attempts = 0;
+        let (mut attempts, mut generation) = (0, 0);
         loop {
             let joined = Segment::open_or_create(
                 domain,
@@ -173,7 +174,7 @@ impl Member {
                 CreateOptions::new(size),
                 |segment| enter(domain, segment, name),
                 |segment| {
-                    make(domain, segment, &plan, options.records)?;
+                    make(domain, segment, &plan, options.records, generation)?;
                     enter(domain, segment, name)
                 },
             );
@@ -184,9 +185,12 @@ impl Member {
                 // Of the dead, perhaps, all of them.
                 Err(MemberError::Liveness(LivenessError::Full(full))) => {
                     attempts += 1;
-                    if attempts == ATTEMPTS || !remove_if_deserted(domain)? {
+                    let mut highest = 0;
+                    let removed = remove_with(domain, |id| highest = id.generation().max(highest));
+                    if attempts == ATTEMPTS || !removed? {
                         return Err(LivenessError::Full(full).into());
                     }
+                    generation = highest;
                 }
                 Err(error) => return Err(error),
             }
@@ -260,9 +264,14 @@ impl fmt::Debug for Member {
 ///
 /// See [`MemberError`]; that there is no such segment is none.
 pub fn remove_if_deserted(domain: &Domain) -> Result<bool, MemberError> {
+    remove_with(domain, |_| ())
+}
+
+/// The same, and shows each id that there was.
+fn remove_with(domain: &Domain, each: impl FnMut(OwnerId)) -> Result<bool, MemberError> {
     let options = OpenOptions::new(HEADER);
     let removed = Segment::unlink(domain, &segment_name(), options, |segment| {
-        is_deserted(&table(domain, segment)?)
+        is_deserted(&table(domain, segment)?, each)
     });
     match removed {
         Err(MemberError::Segment(SegmentError::NotFound { .. })) => Ok(false),
@@ -276,9 +285,13 @@ fn is_empty(table: &ProcessTable<'_>) -> Result<bool, MemberError> {
 }
 
 /// Whether every record there is is a dead one's. Asked while nobody can join.
-fn is_deserted(table: &ProcessTable<'_>) -> Result<bool, MemberError> {
+fn is_deserted(
+    table: &ProcessTable<'_>,
+    mut each: impl FnMut(OwnerId),
+) -> Result<bool, MemberError> {
     for found in table.verdicts() {
-        let (_, verdict) = found?;
+        let (id, verdict) = found?;
+        each(id);
         // An id that was never given out is damage, and holds nothing.
         if verdict == Verdict::Alive {
             return Ok(false);
@@ -300,6 +313,7 @@ fn make(
     segment: &Segment,
     plan: &Plan<'_>,
     records: u32,
+    generation: u32,
 ) -> Result<(), MemberError> {
     let wrong = |error| MemberError::Layout { domain: domain.name().into(), error };
     // Nobody owns it: who goes last unlinks it, and the kernel says who is the last. Until it has
@@ -313,7 +327,10 @@ fn make(
         .ok_or(wrong(layout::SegmentError::Impossible("the plan has no table")))?;
     let file = segment.reopen()?;
     // SAFETY: a mapping of that file, which is the segment's, and nobody uses a table there.
-    unsafe { ProcessTable::create_at(&part, records, std::os::fd::AsFd::as_fd(&file)) }?;
+    unsafe {
+        let file = std::os::fd::AsFd::as_fd(&file);
+        ProcessTable::create_after(&part, records, file, generation)
+    }?;
     drop(creating.publish());
     Ok(())
 }

@@ -103,16 +103,24 @@ fn a_domain_of_the_dead() {
     let two = JoinOptions::new().records(2);
     if let Some(directory) = std::env::var_os("SHM_TEST_DIRECTORY") {
         let domain = Domain::new("test").unwrap().in_directory(directory);
-        std::mem::forget(Member::join_with(&domain, "child", two).unwrap());
+        println!("id {}", Member::join_with(&domain, "child", two).unwrap().id().word());
         return;
     }
     let place = Place::new();
-    for _ in 0..2 {
+    let dead = [(), ()].map(|()| {
         let done = again(TEST).env("SHM_TEST_DIRECTORY", &place.directory).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
+        let said = String::from_utf8(done.stdout).unwrap();
+        let id = said.lines().find_map(|line| line.rsplit_once("id ")).expect(&said).1;
+        OwnerId::from_word(id.parse().unwrap()).unwrap()
+    });
     let member = Member::join_with(&place.domain, "late", two).unwrap();
     assert_eq!(member.processes().processes().count(), 1, "a new table");
+    // What they held elsewhere can be recovered yet.
+    for id in dead {
+        assert_ne!(member.id(), id);
+        assert!(member.processes().convict(id).unwrap().dead().is_some());
+    }
     // SAFETY: it held nothing.
     assert!(unsafe { member.leave() }.unwrap());
     assert_eq!(place.files(), [""; 0]);

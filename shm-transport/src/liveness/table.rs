@@ -101,10 +101,27 @@ impl<'a> ProcessTable<'a> {
         records: u32,
         file: BorrowedFd<'_>,
     ) -> Result<Self, LivenessError> {
+        // SAFETY: passed on.
+        unsafe { Self::create_after(region, records, file, 0) }
+    }
+
+    /// The same, whose ids have later generations than `generation`: those up to it are taken for
+    /// given out, by a table that stood there before.
+    ///
+    /// # Safety
+    ///
+    /// As [`create_at`](Self::create_at); nobody lives under an id of the table before.
+    pub(crate) unsafe fn create_after(
+        region: &Region<'a>,
+        records: u32,
+        file: BorrowedFd<'_>,
+        generation: u32,
+    ) -> Result<Self, LivenessError> {
         let looking = reopen(file, OFlags::RDONLY)?;
         // More than this are refused by the table: 0 can no table have.
         let records = if records > Self::MAX_RECORDS { 0 } else { records };
-        Ok(Self { slots: Slots::init_at(region, Options::new(records).tag(TAG))?, looking })
+        let options = Options::new(records).tag(TAG).generation(generation);
+        Ok(Self { slots: Slots::init_at(region, options)?, looking })
     }
 
     /// Attaches to the table at the start of `region`.
