@@ -88,10 +88,15 @@ fn relayed(preemptions: Option<usize>, last: u32) {
         let relaying = {
             let (fixture, bell) = (Arc::clone(&fixture), Arc::clone(&bell));
             thread::spawn(move || {
-                while relay.wait(&fixture.word, &fixture.park, IN_TIME) {
-                    bell.ring();
+                // That nothing has changed ends nothing: the sleep may have ended by a wake for
+                // what an earlier look has found. That nothing will change does.
+                loop {
+                    if relay.wait(&fixture.word, &fixture.park, IN_TIME) {
+                        bell.ring();
+                    } else if fixture.park.overslept() {
+                        break bell.close();
+                    }
                 }
-                bell.close();
             })
         };
         let waiting = {
