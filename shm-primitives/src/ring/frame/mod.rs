@@ -71,8 +71,8 @@
 //! then only copied, and a checksum is computed over the copy.
 //!
 //! The frame length as the word that commits is Aeron's idea (its ring buffers' record
-//! header); clearing ahead instead of zeroing behind, and the sparse lower bound from which a successor
-//! walks, are this crate's.
+//! header); clearing ahead instead of zeroing behind, and the sparse lower bound from which a
+//! successor walks, are this crate's.
 //!
 //! # Example
 //!
