@@ -11,6 +11,7 @@
 //! | large messages, read in place by any number of subscribers | [`pool`] |
 //! | waiting for either, and waking who waits | [`wake`] |
 //! | one receiver of many rings | [`ready`] |
+//! | one receiver of senders that come, go and die | [`lane`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
 //! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
@@ -50,6 +51,7 @@ extern crate std;
 // What is claimed by compare-and-swap: there is no other way to have any of it.
 sync::with_read_modify_write! {
     pub mod channel;
+    pub mod lane;
     pub mod pool;
     pub mod table;
 

@@ -74,6 +74,14 @@ impl Kind {
     pub const CHUNK_POOL: Self = Self(4);
     /// The marks of one subscriber of a [`pool`](crate::pool).
     pub const CHUNK_MARKS: Self = Self(5);
+    /// A [`WakeWord`](crate::wake::WakeWord), in a line of its own.
+    pub const WAKE_WORD: Self = Self(8);
+    /// The words of a [`ReadyBitmap`](crate::ready::ReadyBitmap).
+    pub const READY_BITMAP: Self = Self(9);
+    /// Lanes from many senders to one receiver: [`lane`](crate::lane).
+    pub const LANE_AREA: Self = Self(10);
+    /// Lines of [counters](crate::counter).
+    pub const COUNTERS: Self = Self(11);
 }
 
 impl fmt::Display for Kind {
@@ -86,6 +94,10 @@ impl fmt::Display for Kind {
             Self::CHANNEL_AREA => f.write_str("channel area"),
             Self::CHUNK_POOL => f.write_str("chunk pool"),
             Self::CHUNK_MARKS => f.write_str("chunk marks"),
+            Self::WAKE_WORD => f.write_str("wake word"),
+            Self::READY_BITMAP => f.write_str("ready bitmap"),
+            Self::LANE_AREA => f.write_str("lane area"),
+            Self::COUNTERS => f.write_str("counters"),
             Self(other) => write!(f, "number {other}"),
         }
     }

@@ -217,6 +217,8 @@ impl Magic {
     /// "LRPC": the control block, the registry of nodes, and their channels; see
     /// [`layout::lrpc`](crate::layout).
     pub const LRPC: Self = Self(0x4c52_5043);
+    /// "NODE": what one node receives; see [`layout::node`](crate::layout).
+    pub const NODE: Self = Self(u32::from_be_bytes(*b"NODE"));
 }
 
 impl fmt::Display for Magic {

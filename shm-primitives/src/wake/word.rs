@@ -118,6 +118,15 @@ impl<const SHARED: bool> Notifier<'_, SHARED> {
         }
     }
 
+    /// Whether the waiter seems to park, and this notifier has not answered it: one load, and no
+    /// fence, so that it may miss a waiter that is about to park. To spare a notify now and then
+    /// where another follows.
+    #[inline(always)]
+    pub fn is_wanted(&self) -> bool {
+        let epoch = self.word.epoch.load(Relaxed);
+        epoch & 1 == 1 && epoch != self.answered
+    }
+
     #[cold]
     fn wake(&mut self, park: &impl Park, epoch: u32) {
         self.answered = epoch;
