@@ -15,7 +15,7 @@ use core::mem::{offset_of, size_of};
 /// The table of lanes: entries are the id of the lane's sender, and a word that is 0.
 pub type Table<'a> = SlotTable<'a, [u32; 2]>;
 
-/// What stands before the annex.
+/// What stands before the ring.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(super) struct Head {
@@ -25,9 +25,7 @@ pub(super) struct Head {
 
 const _: () = assert!(LOOM || size_of::<Head>() == 128 && offset_of!(Head, room) == 64);
 
-/// Where the annex begins.
-const ANNEX: usize = 256;
-/// Where the ring begins. Loom's words are larger than bytes, and models have no annex.
+/// Where the ring begins. Loom's words are larger than bytes.
 const RING: usize = if LOOM { size_of::<Head>().next_multiple_of(LINE) } else { HEAD - 256 };
 
 /// All lanes to one receiver; a view of memory that others have too. See the
@@ -137,8 +135,7 @@ impl<'a> Lanes<'a> {
     /// # Safety
     ///
     /// All who have these parts have them together, with one capacity and one receiver, and keep
-    /// the protocol: they use this module. The area's bytes are used for nothing else but, by the
-    /// two ends of a lane, its annex. Under loom `zero_at` was called.
+    /// the protocol: they use this module. The area is used for nothing else. Under loom `zero_at` was called.
     pub unsafe fn new(
         receiver: OwnerId,
         table: Table<'a>,
@@ -293,12 +290,6 @@ impl<'a> Lanes<'a> {
         // are; words of any value, or under loom made by `zero_at`.
         let head = unsafe { self.area.base().add(offset).cast::<Head>().as_ref() };
         Some((head, ring))
-    }
-
-    /// The annex of lane `lane`.
-    pub(super) fn annex_of(&self, lane: u32) -> Option<Region<'a>> {
-        let (offset, _) = self.place_of(lane)?;
-        self.area.part(offset + ANNEX, RING.checked_sub(ANNEX)?)
     }
 
     fn whole_area(&self) -> Region<'a> {

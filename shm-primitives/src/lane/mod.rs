@@ -17,8 +17,7 @@
 //! offset  size
 //!      0    64  card   who sends: bytes of the users' own      the sender, before it publishes
 //!     64    64  room   the wake word that the sender sleeps at when the ring is full
-//!    128   128  0
-//!    256  3584  annex  for what the two ends have besides, such as the marks of a chunk pool
+//!    128  3712  0
 //!   3840   256  the ring's header
 //!   4096        the ring's data, `capacity` bytes
 //! ```

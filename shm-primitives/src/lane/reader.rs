@@ -3,7 +3,6 @@
 use super::Card;
 use super::layout::{Head, Lanes};
 use crate::identity::OwnerId;
-use crate::region::Region;
 use crate::ring::frame::Reader;
 use crate::table::{SlotKey, Snapshot};
 use crate::wake::{Notifier, Park};
@@ -67,11 +66,6 @@ impl<'a> LaneReader<'a> {
     #[inline(always)]
     pub fn room_is_wanted(&self) -> bool {
         self.room.is_wanted()
-    }
-
-    /// The annex of the lane.
-    pub fn annex(&self) -> Option<Region<'a>> {
-        self.lanes.annex_of(self.key.index())
     }
 
     /// Whether the sender has left or was [recovered](Lanes::recover): what is in the ring is all

@@ -2,7 +2,6 @@
 
 use super::layout::{Head, Lanes, OpenError};
 use super::Card;
-use crate::region::Region;
 use crate::ring::frame::{FrameRingRef, Writer};
 use crate::sync::crash;
 use crate::table::Slot;
@@ -115,11 +114,6 @@ impl<'a> LaneWriter<'a> {
     /// [`Writer::wait`]. One at a time.
     pub fn room(&self) -> Waiter<'a> {
         self.head.room.waiter()
-    }
-
-    /// The annex of the lane.
-    pub fn annex(&self) -> Option<Region<'a>> {
-        self.lanes.annex_of(self.lane)
     }
 
     /// Leaves: what was written stays for the receiver to read, and it is told.

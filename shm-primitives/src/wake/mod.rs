@@ -102,7 +102,7 @@ mod word;
 pub use park::LoomPark;
 pub use park::{Deadline, Park, SpinPark};
 pub use relay::{Relay, RelayedWaiter};
-pub use waiter::Waiter;
+pub use waiter::{Look, Waiter};
 pub use word::{Fenced, Notifier, WakeWord, published};
 
 use crate::sync::sites;

@@ -37,16 +37,30 @@ impl<'a> Waiter<'a> {
         deadline: Deadline,
         mut ready: impl FnMut() -> bool,
     ) -> bool {
-        if ready() {
+        self.wait_looking(park, deadline, |_| ready())
+    }
+
+    /// [`wait`](Self::wait) for one who has many places to look at: while it spins `ready` is
+    /// asked for a [glance](Look::Glance) at the likely ones; before and after each sleep, for a
+    /// [thorough](Look::Thorough) look at all of them, for what that one misses may be slept
+    /// through.
+    #[inline]
+    pub fn wait_looking(
+        &mut self,
+        park: &impl Park,
+        deadline: Deadline,
+        mut ready: impl FnMut(Look) -> bool,
+    ) -> bool {
+        if ready(Look::Glance) {
             return true;
         }
         if deadline == Deadline::NOW {
-            return false;
+            return ready(Look::Thorough);
         }
-        match self.spin.spin(park, deadline.nanoseconds(), &mut ready) {
+        match self.spin.spin(park, deadline.nanoseconds(), || ready(Look::Glance)) {
             Spun::Ready => true,
-            Spun::Late => ready(),
-            Spun::Park => self.park(park, deadline.nanoseconds(), ready),
+            Spun::Late => ready(Look::Thorough),
+            Spun::Park => self.park(park, deadline.nanoseconds(), || ready(Look::Thorough)),
         }
     }
 
@@ -75,6 +89,15 @@ impl<'a> Waiter<'a> {
             }
         }
     }
+}
+
+/// How closely to look; see [`Waiter::wait_looking`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// At what is likely. It is done again and again.
+    Glance,
+    /// At everything.
+    Thorough,
 }
 
 /// What the epoch holds; even while nobody sleeps. The word itself is not believed.

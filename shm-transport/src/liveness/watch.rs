@@ -3,8 +3,10 @@
 use super::error::LivenessError;
 use super::pidfd::{PidFd, poll_until};
 use super::table::{ProcessTable, Verdict};
+use rustix::event::{PollFd, PollFlags};
 use shm_primitives::identity::{Dead, OwnerId};
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// A process that has not said for some time that it is at work. It may be dead, stopped,
@@ -98,6 +100,7 @@ impl Watch {
 pub struct DeathWatch<'t, 'a> {
     table: &'t ProcessTable<'a>,
     watched: Vec<Watched>,
+    interrupt: Option<BorrowedFd<'t>>,
 }
 
 #[derive(Debug)]
@@ -114,12 +117,22 @@ impl<'t, 'a> DeathWatch<'t, 'a> {
     pub const LOOK: Duration = Duration::from_millis(10);
     /// How long it stays unnoticed that a process with a pidfd left or runs another program.
     pub const SELDOM: Duration = Duration::from_millis(100);
+    /// How long to wait for nobody, until interrupted.
+    const NEVER: Duration = Duration::from_secs(3600);
     /// How soon a lock is looked at again that is about to fall.
     const SOON: Duration = Duration::from_micros(200);
 
     /// A watch over nobody yet.
     pub fn new(table: &'t ProcessTable<'a>) -> Self {
-        Self { table, watched: Vec::new() }
+        Self { table, watched: Vec::new(), interrupt: None }
+    }
+
+    /// The same, whose waits end early, with `None`, while `interrupt` is readable: an eventfd by
+    /// which another thread says that there is something else to do.
+    #[must_use]
+    pub fn interrupted_by(mut self, interrupt: BorrowedFd<'t>) -> Self {
+        self.interrupt = Some(interrupt);
+        self
     }
 
     /// Watches `id` too, if it is not watched yet. A dead one's death is told by the next
@@ -155,8 +168,8 @@ impl<'t, 'a> DeathWatch<'t, 'a> {
     }
 
     /// Waits until one of the watched is dead, or until `deadline`; for ever without one. Who
-    /// is told dead is no longer watched. `None` at the deadline, and at once if nobody is
-    /// watched.
+    /// is told dead is no longer watched. `None` at the deadline, when interrupted, and at once if
+    /// nobody is watched and nothing can interrupt.
     ///
     /// # Errors
     ///
@@ -187,24 +200,32 @@ impl<'t, 'a> DeathWatch<'t, 'a> {
             if look_at_all {
                 looked = now;
             }
-            if self.watched.is_empty() || deadline.is_some_and(|deadline| deadline <= now) {
+            let idle = self.watched.is_empty() && self.interrupt.is_none();
+            if idle || deadline.is_some_and(|deadline| deadline <= now) {
                 return Ok(None);
             }
             let all_have_one = self.watched.iter().all(|watched| watched.pidfd.is_some());
-            let next_look = looked + if all_have_one { Self::SELDOM } else { Self::LOOK };
+            let interval = match (self.watched.is_empty(), all_have_one) {
+                (true, _) => Self::NEVER,
+                (_, true) => Self::SELDOM,
+                (_, false) => Self::LOOK,
+            };
+            let next_look = looked + interval;
             let mut until = deadline.map_or(next_look, |deadline| deadline.min(next_look));
             if let Some(last) = self.watched.iter().filter_map(|watched| watched.ended).max() {
                 // Less and less often: its memory may be a child's too, made by `vfork`.
                 let since = now.saturating_duration_since(last);
                 until = until.min(now + Self::SOON.max(since / 4));
             }
-            self.poll(until)?;
+            if self.poll(until)? {
+                return Ok(None);
+            }
             look_at_all = Instant::now() >= next_look;
         }
     }
 
-    /// Waits for a pidfd, and notes whose told.
-    fn poll(&mut self, until: Instant) -> Result<(), LivenessError> {
+    /// Waits for a pidfd, and notes whose told; whether it was interrupted.
+    fn poll(&mut self, until: Instant) -> Result<bool, LivenessError> {
         let (mut indices, mut fds) = (Vec::new(), Vec::new());
         for (index, watched) in self.watched.iter().enumerate() {
             // One that has told would end each wait at once.
@@ -213,13 +234,15 @@ impl<'t, 'a> DeathWatch<'t, 'a> {
                 fds.push(pidfd.poll_fd());
             }
         }
+        fds.extend(self.interrupt.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         poll_until(&mut fds, Some(until))?;
         let told: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let interrupted = self.interrupt.is_some() && told.last() == Some(&true);
         for (index, told) in indices.into_iter().zip(told) {
             if told {
                 self.watched[index].ended = Some(Instant::now());
             }
         }
-        Ok(())
+        Ok(interrupted)
     }
 }
