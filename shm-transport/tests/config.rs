@@ -52,6 +52,8 @@ fn defaults_are_those_of_the_design() {
     assert!(!config.warm_up);
     config.check().unwrap();
     other().check().unwrap();
+    let domain = other().to_domain().unwrap();
+    assert_eq!((domain.name(), domain.directory().to_str()), ("test", Some("/tmp/else")));
 }
 
 #[test]

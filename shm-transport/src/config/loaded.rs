@@ -3,6 +3,7 @@
 use super::key::Refused;
 use super::{Config, ConfigError, KEYS, Key, Origin, Setting, file};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
 /// Settings as they were found, and where each was. A program changes what it likes in
@@ -52,6 +53,7 @@ impl Loaded {
             Some(path) => file::read(Path::new(&path), Origin::Variable(Config::VARIABLE))?,
         };
         loaded.take_environment(variable)?;
+        tracing::debug!(target: "shm_transport::config", "settings: {}", Changed(&loaded));
         Ok(loaded)
     }
 
@@ -158,5 +160,19 @@ impl Loaded {
     fn setting(&self, name: &'static str) -> Setting {
         let key = KEYS.iter().find(|key| key.name == name).expect("a name in the table");
         Setting { key: name, found: key.text(&self.config), origin: self.origin(key) }
+    }
+}
+
+/// The settings that somebody has set, each with its origin.
+struct Changed<'a>(&'a Loaded);
+
+impl fmt::Display for Changed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "";
+        for key in KEYS.iter().filter(|key| self.0.origin(key) != Origin::Default) {
+            write!(f, "{before}{}", self.0.setting(key.name))?;
+            before = ", ";
+        }
+        if before.is_empty() { f.write_str("the defaults") } else { Ok(()) }
     }
 }
