@@ -26,6 +26,8 @@ mod fork;
 pub mod liveness;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod member;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod node;
 pub mod park;
 pub mod segment;
 
