@@ -255,11 +255,9 @@ impl Node {
             return Err(SendError::TooLarge { found: payload.len(), most });
         }
         self.inside(|| {
-            let nodes: Vec<NodeId> = shared.registry.nodes().map(|node| node.id).collect();
-            let mut reached = 0;
-            let begun = Instant::now();
-            let mut later = Vec::new();
-            for id in nodes.into_iter().filter(|id| *id != shared.id) {
+            let (mut reached, mut later) = (0, Vec::new());
+            let nodes = shared.registry.nodes().map(|node| node.id);
+            for id in nodes.filter(|id| *id != shared.id) {
                 let Ok(connection) = self.connection(id) else { continue };
                 let sent = connection.lock().send(label, payload, Full::Error);
                 match sent {
@@ -275,6 +273,7 @@ impl Node {
                     Err(_) => {}
                 }
             }
+            let begun = Instant::now();
             for connection in later {
                 let full = match full {
                     Full::Error => continue,
@@ -305,8 +304,8 @@ impl Node {
     /// `NotJoined`. Nodes that cannot be connected to are left out.
     pub fn warm_up(&self) -> Result<usize, SendError> {
         self.inside(|| {
-            let nodes: Vec<NodeId> = self.shared.registry.nodes().map(|node| node.id).collect();
-            let others = nodes.into_iter().filter(|id| *id != self.shared.id);
+            let nodes = self.shared.registry.nodes().map(|node| node.id);
+            let others = nodes.filter(|id| *id != self.shared.id);
             Ok(others.filter(|id| self.connection(*id).is_ok()).count())
         })
     }
@@ -362,7 +361,7 @@ impl Node {
     pub fn try_recv(&self) -> Result<Option<Message>, RecvError> {
         let receiver = Receiver::within(&self.shared, Duration::ZERO)?;
         let Some(mut receiver) = receiver else { return Ok(None) };
-        Ok(receiver.read_thoroughly()?.map(|reading| receive::take(reading, &self.spare)))
+        Ok(receiver.read_once()?.map(|reading| receive::take(reading, &self.spare)))
     }
 
     /// The next message; waits for it for so long. `None` if there was none.

@@ -76,7 +76,9 @@ impl Outgoing {
         let [messages, bytes, dropped] = shared.statistics.sender(shared.own(), line);
         let room = writer.room();
         let peer = Arc::new(peer);
-        shared.keep_watch_over(&peer);
+        if let Way::Remote(_) = way {
+            shared.keep_watch_over(&peer);
+        }
         let mut this = Self {
             ends: ManuallyDrop::new(Ends {
                 writer: Some(writer),
