@@ -4,6 +4,7 @@ pub mod channel;
 #[cfg(crash_points)]
 pub mod crash;
 pub mod frame;
+pub mod lane;
 pub mod monitor;
 pub mod part;
 pub mod pool;
@@ -26,6 +27,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         table::MODELS,
         segment::MODELS,
         pool::MODELS,
+        lane::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
