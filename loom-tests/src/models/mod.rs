@@ -5,6 +5,7 @@ pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
 pub mod frame;
+pub mod lane;
 pub mod monitor;
 pub mod part;
 pub mod pool;
@@ -28,6 +29,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         segment::MODELS,
         pool::MODELS,
         counter::MODELS,
+        lane::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
