@@ -72,6 +72,7 @@
 //! [`NotJoined`](NodeError::NotJoined), and dropping the copies does nothing. It joins under a name
 //! of its own.
 
+mod broadcast;
 mod builder;
 mod chunks;
 mod door;
@@ -249,42 +250,7 @@ impl Node {
     }
 
     fn broadcast_with(&self, label: Label, payload: &[u8], full: Full) -> Result<usize, SendError> {
-        let shared = &self.shared;
-        let most = usize::try_from(shared.config.max_message_bytes).unwrap_or(usize::MAX);
-        if payload.len() > most {
-            return Err(SendError::TooLarge { found: payload.len(), most });
-        }
-        self.inside(|| {
-            let (mut reached, mut later) = (0, Vec::new());
-            let nodes = shared.registry.nodes().map(|node| node.id);
-            for id in nodes.filter(|id| *id != shared.id) {
-                let Ok(connection) = self.connection(id) else { continue };
-                let sent = connection.lock().send(label, payload, Full::Error);
-                match sent {
-                    Ok(()) => reached += 1,
-                    Err(SendError::Full { .. }) => later.push(connection),
-                    Err(SendError::Left { .. } | SendError::Dead { .. }) => {
-                        self.forget(id, &connection);
-                        let again = self.connection(id);
-                        let again =
-                            again.and_then(|again| again.lock().send(label, payload, Full::Error));
-                        reached += usize::from(again.is_ok());
-                    }
-                    Err(_) => {}
-                }
-            }
-            let begun = Instant::now();
-            for connection in later {
-                let full = match full {
-                    Full::Error => continue,
-                    Full::Block(time) => Full::Block(time.saturating_sub(begun.elapsed())),
-                    Full::Drop => Full::Drop,
-                };
-                let sent = connection.lock().send(label, payload, full);
-                reached += usize::from(sent.is_ok() && full != Full::Drop);
-            }
-            Ok(reached)
-        })
+        self.inside(|| broadcast::broadcast(self, label, payload, full))
     }
 
     /// A lane of its own to the node of that name, to send through without a lock and in place.
@@ -304,8 +270,7 @@ impl Node {
     /// `NotJoined`. Nodes that cannot be connected to are left out.
     pub fn warm_up(&self) -> Result<usize, SendError> {
         self.inside(|| {
-            let nodes = self.shared.registry.nodes().map(|node| node.id);
-            let others = nodes.filter(|id| *id != self.shared.id);
+            let others = broadcast::others(&self.shared);
             Ok(others.filter(|id| self.connection(*id).is_ok()).count())
         })
     }
