@@ -247,6 +247,8 @@ impl Shared {
             return;
         }
         let Some(member) = self.member.lock().take() else { return };
+        // One that was made when the others were just given up.
+        self.connections.lock().clear();
         if let Some(mut inbox) = self.inbox.try_lock() {
             inbox.forget_lanes();
         }
