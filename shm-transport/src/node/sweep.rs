@@ -119,19 +119,25 @@ pub(super) fn sweep_one(
     dry_run: bool,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
+    if member.processes().state(dead.id()).is_none() {
+        // The record goes last, so that somebody else has done all of it.
+        return Ok(true);
+    }
     let mut remains = false;
+    let pool = pool_of(dead.id());
+    if domain.path_of(&pool).exists() {
+        if is_read_from(domain, member, dead.id())? {
+            remains = true;
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run)? {
+            swept.push(Swept::Segment(pool));
+        }
+    }
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
-        let is_pool = name == pool_of(dead.id());
-        if !is_pool && !is_node(&name) {
-            continue;
-        }
-        if is_pool && is_read_from(domain, member, dead.id())? {
-            remains = true;
-            continue;
-        }
-        let magic = if is_pool { super::chunks::MAGIC } else { Magic::NODE };
-        if unlink(domain, &name, magic, dead.id(), dry_run)? {
+        if is_node(&name)
+            && is_of(domain, &name, dead.id())
+            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
+        {
             swept.push(Swept::Segment(name));
         }
     }
@@ -182,6 +188,22 @@ fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<boo
         }
     }
     Ok(false)
+}
+
+/// Whether a node's segment is `owner`'s, or may be: asked before its lock is taken.
+fn is_of(domain: &Domain, name: &SegmentName, owner: OwnerId) -> bool {
+    let known = Known::new(Magic::NODE, u32::MAX, []).oldest(0);
+    let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
+        // SAFETY: it is not used after this closure.
+        let header = layout::Segment::attach(unsafe { lasting(segment) }, &known);
+        Ok::<_, SegmentError>(header.map(|header| header.owner()))
+    });
+    match found {
+        Ok((_, Ok(found))) => found == Ok(Some(owner)),
+        // It is being closed, or made, or is none.
+        Ok((_, Err(_))) => true,
+        Err(_) => false,
+    }
 }
 
 /// Takes the name of a segment away if it is `owner`'s.
