@@ -18,6 +18,7 @@
 //! | several structures in one piece of memory, opened as one | [`segment`] |
 //! | the segments of a service and of a registry of nodes | [`layout`] |
 //! | a supervisor that must know what a worker died of | [`monitor`] |
+//! | how many messages, how many bytes: numbers that outlive who counts | [`counter`] |
 //! | atomics of your own that loom should see | [`sync`] |
 //!
 //! # How to have it
@@ -59,6 +60,7 @@ sync::with_read_modify_write! {
     #[cfg(not(all(loom, any(test, feature = "loom"))))]
     pub mod layout;
 }
+pub mod counter;
 pub mod identity;
 pub mod message;
 pub mod monitor;
@@ -80,6 +82,7 @@ pub const SITES: &[&[sync::Site]] = &[
     ready::SITES,
     monitor::SITES,
     segment::SITES,
+    counter::SITES,
     #[cfg(any(
         target_has_atomic = "32",
         feature = "critical-section",

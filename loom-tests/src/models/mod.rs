@@ -1,6 +1,7 @@
 //! The models, a file for each structure.
 
 pub mod channel;
+pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
 pub mod frame;
@@ -27,7 +28,11 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         table::MODELS,
         segment::MODELS,
         pool::MODELS,
+<<<<<<< HEAD
         lane::MODELS,
+=======
+        counter::MODELS,
+>>>>>>> main
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
