@@ -28,11 +28,8 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         table::MODELS,
         segment::MODELS,
         pool::MODELS,
-<<<<<<< HEAD
         lane::MODELS,
-=======
         counter::MODELS,
->>>>>>> main
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
