@@ -22,7 +22,7 @@ fn handles<const N: usize>(group: &mut Group, place: &Place) {
         bench.iter(|| {
             counter += 1;
             let frame = template.frame(counter);
-            assert!(tx.try_send(frame) && rx.try_recv(frame));
+            assert!(FrameSender::try_send(&mut tx, frame) && rx.try_recv(frame));
         });
     });
 }
