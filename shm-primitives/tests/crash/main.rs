@@ -8,6 +8,7 @@
 mod channel;
 #[path = "../common/mod.rs"]
 mod common;
+mod counter;
 mod frame;
 mod harness;
 mod layout;

@@ -148,6 +148,7 @@ impl NodeBuilder {
             None => config.to_domain()?,
         };
         let clock = clock.unwrap_or_else(|| Arc::new(monotonic));
+        let keeper = Keeper::start()?;
         // A record for each node, and for whoever else is a member.
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
@@ -165,7 +166,6 @@ impl NodeBuilder {
         };
         let door = Door::open(Arc::new(own));
         let inbox = Inbox::new(&door, &domain, filter, config.wait);
-        let keeper = Keeper::start()?;
         let warm_up = config.warm_up;
         let parts = Parts {
             place,

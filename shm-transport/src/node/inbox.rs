@@ -22,8 +22,12 @@ use std::sync::Arc;
 const FEW: usize = 16;
 /// Messages taken from one lane before the others are looked at.
 const TURN: u32 = 32;
-/// Glances that find nothing between two looks for new lanes.
-const SELDOM: u32 = 16;
+/// Glances in vain, in a row, between two looks for new lanes.
+const SELDOM: u32 = 64;
+/// Glances in vain, in a row, before everything is looked at.
+const ENOUGH: u32 = 4096;
+/// How many of them one counts for whose caller does something else between two.
+const APART: u32 = 256;
 /// Glances that find a lane empty before it is cool, where there are many.
 const COOLING: u32 = 64;
 
@@ -43,7 +47,7 @@ struct Lanes {
     /// Where to look first, and how many messages that one has had in its turn.
     next: usize,
     turn: u32,
-    /// Glances in vain since the last look for new lanes.
+    /// Glances in vain, in a row.
     vain: u32,
     park: FutexPark,
     filter: Filter,
@@ -141,41 +145,46 @@ impl Inbox {
         }
     }
 
-    /// The same, looking everywhere.
-    pub fn read_thoroughly(&mut self) -> Result<Option<Found>, RecvError> {
+    /// The same for one who does not call again soon: also looks for new lanes.
+    pub fn read_once(&mut self) -> Result<Option<Found>, RecvError> {
         match self.read()? {
             Some(found) => Ok(Some(found)),
             None => {
-                self.lanes.look(Look::Thorough);
+                self.lanes.vain = self.lanes.vain.next_multiple_of(APART) + APART - 1;
                 self.read()
             }
         }
     }
 
-    /// Waits for a message, until `deadline`; `None` if there is none then.
+    /// Waits for a message, until `deadline` or until `stop` says so; `None` if there is none then.
+    /// Who changes what `stop` says rings the node's bell.
     #[inline]
-    pub fn read_wait(&mut self, deadline: Deadline) -> Result<Option<Found>, RecvError> {
+    pub fn read_wait(
+        &mut self,
+        deadline: Deadline,
+        stop: impl Fn() -> bool,
+    ) -> Result<Option<Found>, RecvError> {
         loop {
             if let Some(found) = self.read()? {
                 return Ok(Some(found));
             }
-            if !self.wait_until(deadline) {
+            if !self.wait_until(deadline, &stop) || stop() {
                 return self.read();
             }
         }
     }
 
-    fn wait_until(&mut self, deadline: Deadline) -> bool {
+    fn wait_until(&mut self, deadline: Deadline, stop: &impl Fn() -> bool) -> bool {
         let Self { waiter, lanes, wait, park } = self;
         if *wait != Wait::Poll {
-            return waiter.wait_looking(park, deadline, |look| lanes.has_something(look));
+            let ready = |look| lanes.has_something(look) || stop();
+            return waiter.wait_looking(park, deadline, ready);
         }
         let mut looks = 0u32;
         loop {
             looks = looks.wrapping_add(1);
             let seldom = looks.is_multiple_of(1024);
-            let look = if seldom { Look::Thorough } else { Look::Glance };
-            if lanes.has_something(look) {
+            if lanes.has_something(Look::Glance) || stop() {
                 return true;
             }
             if seldom && park.now() >= deadline.nanoseconds() {
@@ -221,28 +230,27 @@ impl Lanes {
     /// Which lane has something. The same once more until it is released.
     #[inline]
     fn look(&mut self, look: Look) -> Option<usize> {
-        if self.lanes.len() == 1 {
-            // The most common case by far.
-            if let Some(lane) = self.lanes.first_mut()
-                && !lane.is_empty(&self.park)
-            {
-                return Some(0);
-            }
-        } else if let Some(lane) = self.poll(look) {
-            return Some(lane);
+        let found = self.poll(look);
+        if found.is_some() {
+            self.vain = 0;
+            return found;
         }
         self.vain += 1;
-        if look == Look::Glance && self.vain < SELDOM {
+        if look == Look::Glance && !self.vain.is_multiple_of(SELDOM) {
             return None;
         }
-        self.vain = 0;
-        self.look_for_lanes(look);
-        self.poll(look)
+        self.look_for_lanes(look)
     }
 
     /// Looks into the lanes that there are.
+    #[inline]
     fn poll(&mut self, look: Look) -> Option<usize> {
         let count = self.lanes.len();
+        if count == 1 {
+            // The most common case by far.
+            let lane = self.lanes.first_mut()?;
+            return (!lane.is_empty(&self.park)).then_some(0);
+        }
         if self.turn >= TURN {
             self.turn = 0;
             self.next += 1;
@@ -266,9 +274,13 @@ impl Lanes {
         None
     }
 
-    /// Takes up new lanes, and lets go of those that have ended.
+    /// Takes up new lanes, now and then also lets go of those that have ended; and looks once more.
     #[cold]
-    fn look_for_lanes(&mut self, look: Look) {
+    fn look_for_lanes(&mut self, look: Look) -> Option<usize> {
+        let thorough = look == Look::Thorough || self.vain >= ENOUGH;
+        if thorough {
+            self.vain = 0;
+        }
         let ready = self.door.own.layout.lanes().ready();
         for lane in ready.marked() {
             if self.adopted.get(lane) == Some(&false) {
@@ -286,7 +298,7 @@ impl Lanes {
         for local in self.door.arrivals() {
             self.adopt_local(local);
         }
-        if look == Look::Thorough {
+        if thorough {
             // Bits may lag behind: a sender that died had no time to set one.
             let claimed: Vec<u32> = self.door.own.layout.lanes().claimed().collect();
             for lane in claimed {
@@ -296,6 +308,7 @@ impl Lanes {
             }
             self.let_go();
         }
+        self.poll(look)
     }
 
     fn adopt(&mut self, number: u32) {

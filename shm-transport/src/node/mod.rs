@@ -72,6 +72,7 @@
 //! [`NotJoined`](NodeError::NotJoined), and dropping the copies does nothing. It joins under a name
 //! of its own.
 
+mod broadcast;
 mod builder;
 mod chunks;
 mod door;
@@ -249,43 +250,7 @@ impl Node {
     }
 
     fn broadcast_with(&self, label: Label, payload: &[u8], full: Full) -> Result<usize, SendError> {
-        let shared = &self.shared;
-        let most = usize::try_from(shared.config.max_message_bytes).unwrap_or(usize::MAX);
-        if payload.len() > most {
-            return Err(SendError::TooLarge { found: payload.len(), most });
-        }
-        self.inside(|| {
-            let nodes: Vec<NodeId> = shared.registry.nodes().map(|node| node.id).collect();
-            let mut reached = 0;
-            let begun = Instant::now();
-            let mut later = Vec::new();
-            for id in nodes.into_iter().filter(|id| *id != shared.id) {
-                let Ok(connection) = self.connection(id) else { continue };
-                let sent = connection.lock().send(label, payload, Full::Error);
-                match sent {
-                    Ok(()) => reached += 1,
-                    Err(SendError::Full { .. }) => later.push(connection),
-                    Err(SendError::Left { .. } | SendError::Dead { .. }) => {
-                        self.forget(id, &connection);
-                        let again = self.connection(id);
-                        let again =
-                            again.and_then(|again| again.lock().send(label, payload, Full::Error));
-                        reached += usize::from(again.is_ok());
-                    }
-                    Err(_) => {}
-                }
-            }
-            for connection in later {
-                let full = match full {
-                    Full::Error => continue,
-                    Full::Block(time) => Full::Block(time.saturating_sub(begun.elapsed())),
-                    Full::Drop => Full::Drop,
-                };
-                let sent = connection.lock().send(label, payload, full);
-                reached += usize::from(sent.is_ok() && full != Full::Drop);
-            }
-            Ok(reached)
-        })
+        self.inside(|| broadcast::broadcast(self, label, payload, full))
     }
 
     /// A lane of its own to the node of that name, to send through without a lock and in place.
@@ -305,8 +270,7 @@ impl Node {
     /// `NotJoined`. Nodes that cannot be connected to are left out.
     pub fn warm_up(&self) -> Result<usize, SendError> {
         self.inside(|| {
-            let nodes: Vec<NodeId> = self.shared.registry.nodes().map(|node| node.id).collect();
-            let others = nodes.into_iter().filter(|id| *id != self.shared.id);
+            let others = broadcast::others(&self.shared);
             Ok(others.filter(|id| self.connection(*id).is_ok()).count())
         })
     }
@@ -362,7 +326,7 @@ impl Node {
     pub fn try_recv(&self) -> Result<Option<Message>, RecvError> {
         let receiver = Receiver::within(&self.shared, Duration::ZERO)?;
         let Some(mut receiver) = receiver else { return Ok(None) };
-        Ok(receiver.read_thoroughly()?.map(|reading| receive::take(reading, &self.spare)))
+        Ok(receiver.read_once()?.map(|reading| receive::take(reading, &self.spare)))
     }
 
     /// The next message; waits for it for so long. `None` if there was none.

@@ -76,7 +76,9 @@ impl Outgoing {
         let [messages, bytes, dropped] = shared.statistics.sender(shared.own(), line);
         let room = writer.room();
         let peer = Arc::new(peer);
-        shared.keep_watch_over(&peer);
+        if let Way::Remote(_) = way {
+            shared.keep_watch_over(&peer);
+        }
         let mut this = Self {
             ends: ManuallyDrop::new(Ends {
                 writer: Some(writer),
@@ -272,6 +274,17 @@ impl Outgoing {
         let Some(mut loan) = pool.loan(payload.len())? else { return Err(SendError::Full { to }) };
         loan.copy_from_slice(payload);
         self.ends.offer(label, &loan.share(), place)
+    }
+
+    /// Sends a message in a chunk that others may be sent too.
+    pub fn offer(
+        &mut self,
+        label: Label,
+        message: &pool::Shared<'_, '_>,
+        place: PlaceId,
+    ) -> Result<(), SendError> {
+        self.check()?;
+        self.ends.offer(label, message, place)
     }
 
     /// The destination's place in this node's pool.

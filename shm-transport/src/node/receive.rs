@@ -22,8 +22,8 @@ use std::time::Duration;
 /// Messages are read where they are, without a copy. Those of one sender come in the order in
 /// which they were sent; between senders there is none.
 pub struct Receiver<'n> {
+    inbox: ManuallyDrop<MutexGuard<'n, ManuallyDrop<Inbox>>>,
     shared: &'n Shared,
-    inbox: MutexGuard<'n, ManuallyDrop<Inbox>>,
 }
 
 impl<'n> Receiver<'n> {
@@ -32,7 +32,7 @@ impl<'n> Receiver<'n> {
         if !shared.enter() {
             return None;
         }
-        Some(Self { shared, inbox: shared.inbox.lock() })
+        Some(Self { inbox: ManuallyDrop::new(shared.inbox.lock()), shared })
     }
 
     /// The same, for no longer than that.
@@ -41,7 +41,7 @@ impl<'n> Receiver<'n> {
             return Err(RecvError::NotJoined);
         }
         match shared.inbox.try_lock_for(time) {
-            Some(inbox) => Ok(Some(Self { shared, inbox })),
+            Some(inbox) => Ok(Some(Self { inbox: ManuallyDrop::new(inbox), shared })),
             None => {
                 shared.exit();
                 Ok(None)
@@ -67,7 +67,7 @@ impl<'n> Receiver<'n> {
     /// As [`read`](Self::read). `NotJoined` also if the node leaves meanwhile.
     pub fn read_wait(&mut self) -> Result<Reading<'_>, RecvError> {
         loop {
-            if let Some(found) = self.inbox.read_wait(Deadline::NEVER)? {
+            if let Some(found) = self.inbox.read_wait(Deadline::NEVER, || false)? {
                 return Ok(Reading { inbox: &mut self.inbox, found });
             }
         }
@@ -80,23 +80,35 @@ impl<'n> Receiver<'n> {
     /// As [`read_wait`](Self::read_wait).
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Reading<'_>>, RecvError> {
         let deadline = Deadline::after(&FutexPark::new(), timeout);
-        let found = self.inbox.read_wait(deadline)?;
+        let found = self.inbox.read_wait(deadline, || false)?;
         Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
     }
 
-    /// As [`read`](Self::read), having looked into every lane: for who does not call again soon.
-    pub(super) fn read_thoroughly(&mut self) -> Result<Option<Reading<'_>>, RecvError> {
-        let found = self.inbox.read_thoroughly()?;
+    /// As [`read`](Self::read), for who does not call again soon.
+    pub(super) fn read_once(&mut self) -> Result<Option<Reading<'_>>, RecvError> {
+        let found = self.inbox.read_once()?;
+        Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
+    }
+
+    /// The next message; waits for it until `stop` says so, and whoever makes it say so rings the
+    /// node's bell.
+    fn read_unless(&mut self, stop: impl Fn() -> bool) -> Result<Option<Reading<'_>>, RecvError> {
+        let found = self.inbox.read_wait(Deadline::NEVER, stop)?;
         Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
     }
 }
 
 impl Drop for Receiver<'_> {
     fn drop(&mut self) {
-        if self.shared.has_left() && self.shared.is_ours() {
+        if !self.shared.is_ours() {
+            // A forked child's copy.
+            return;
+        }
+        if self.shared.has_left() {
             self.inbox.forget_lanes();
         }
-        // The lock is given up after this; whoever needs it then asks and does not wait.
+        // SAFETY: once, here. Before the node may go: that wants the lock.
+        unsafe { ManuallyDrop::drop(&mut self.inbox) };
         self.shared.exit();
     }
 }
@@ -161,8 +173,8 @@ pub(super) fn take(reading: Reading<'_>, spare: &Arc<Spare>) -> Message {
     message
 }
 
-/// A thread that receives; see [`Node::on_message`](super::Node::on_message). Dropping it stops the
-/// thread, and waits until it is done with the message in hand.
+/// A thread that receives; see [`Node::on_message`](super::Node::on_message). While it runs nobody
+/// else receives. Dropping it stops the thread, and waits until it is done with the message in hand.
 #[derive(Debug)]
 #[must_use = "messages are received until this is dropped"]
 pub struct Listener {
@@ -200,18 +212,11 @@ impl Listener {
     }
 }
 
-/// How long a listener waits before it looks whether it should stop. It is also woken for that.
-const BOUND: Duration = Duration::from_millis(100);
-
 fn listen(shared: &Shared, stop: &AtomicBool, each: &mut impl FnMut(&Reading<'_>)) {
-    while !stop.load(Ordering::Acquire) {
-        // Between two messages others may receive as well.
-        let mut receiver = match Receiver::within(shared, BOUND) {
-            Ok(Some(receiver)) => receiver,
-            Ok(None) => continue,
-            Err(_) => return,
-        };
-        match receiver.read_timeout(BOUND) {
+    let stop = || stop.load(Ordering::Acquire);
+    let Some(mut receiver) = Receiver::new(shared) else { return };
+    while !stop() {
+        match receiver.read_unless(stop) {
             Ok(Some(reading)) => {
                 each(&reading);
                 reading.release();
@@ -233,6 +238,7 @@ impl Drop for Listener {
             return;
         }
         self.stop.store(true, Ordering::Release);
+        self.shared.ring();
         let Some(thread) = self.thread.take() else { return };
         if thread.thread().id() != thread::current().id() {
             let _ = thread.join();

@@ -159,6 +159,11 @@ impl Shared {
         }
     }
 
+    /// Wakes who waits for a message, for another reason.
+    pub fn ring(&self) {
+        self.own().layout.lanes().bell().shared_notifier().notify(&FutexPark::new());
+    }
+
     /// Tells the keeper to look after a peer.
     pub fn keep_watch_over(&self, peer: &Arc<Peer>) {
         self.keeper.add(peer);
@@ -218,7 +223,7 @@ impl Shared {
             other => other.map(|_| ()),
         };
         // Whoever waits for a message learns that there comes none.
-        self.own().layout.lanes().bell().shared_notifier().notify(&FutexPark::new());
+        self.ring();
         // Lanes out of it: what is in them is the receivers' from here on. One that another thread
         // is just sending through goes when that is done.
         self.connections.lock().clear();

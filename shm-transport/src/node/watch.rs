@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeId;
 use std::collections::HashMap;
-use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// A node, as the registry and the kernel said at one moment.
@@ -72,19 +72,13 @@ impl Watch {
     /// What happened next; waits for it for so long. `None` if nothing did, or the node has left.
     #[must_use]
     pub fn next_timeout(&self, timeout: Duration) -> Option<NodeEvent> {
-        match self.events.recv_timeout(timeout) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_timeout(timeout).ok()
     }
 
     /// What happened next, if something did. Does not block.
     #[must_use]
     pub fn try_next(&self) -> Option<NodeEvent> {
-        match self.events.try_recv() {
-            Ok(event) => Some(event),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.events.try_recv().ok()
     }
 }
 
