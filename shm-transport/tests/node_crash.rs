@@ -509,7 +509,8 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
             });
         }
         for node in &nodes {
-            let found = drain(node, "victim", if node.id().as_bytes() == b"one" { least.len() } else { 0 });
+            let found =
+                drain(node, "victim", if node.id().as_bytes() == b"one" { least.len() } else { 0 });
             assert!(found == least || found == all, "{}: {found:?}", node.id());
         }
     } else {

@@ -49,8 +49,7 @@ mod imp {
         end: Option<fn() -> !>,
     }
 
-    const ALIVE: State =
-        State { budget: None, taken: 0, dead: false, haunted: false, end: None };
+    const ALIVE: State = State { budget: None, taken: 0, dead: false, haunted: false, end: None };
 
     // Loom runs its threads on one OS thread and has thread locals of its own.
     #[cfg(not(all(loom, any(test, feature = "loom"))))]
