@@ -18,7 +18,7 @@ use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::{LrpcLayout, NodeId, RegisterError};
 use shm_primitives::layout::node::Shape;
-use shm_primitives::segment::{self as layout, Control, Known, Magic};
+use shm_primitives::segment::{self as layout, Control, Magic};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -281,22 +281,14 @@ fn taken(member: &Member, id: &NodeId, owner: OwnerId) -> NodeError {
 
 /// Whose segment has the name; `None` if there is none by now, or it is being taken away.
 fn owner_of(domain: &Domain, id: &NodeId) -> Result<Option<OwnerId>, NodeError> {
-    let known = Known::new(Magic::NODE, u32::MAX, []).oldest(0);
     let minimum = super::mapped::HEADER;
     let opened = Segment::open(domain, &segment_of(id), OpenOptions::new(minimum), |segment| {
-        // SAFETY: it is not used after this closure.
-        let header = layout::Segment::attach(unsafe { super::mapped::lasting(segment) }, &known);
-        let wrong = |error| NodeError::Layout {
+        // Also of one that has left, or died while it did.
+        layout::owner_of(&segment.region(), Magic::NODE).map_err(|error| NodeError::Layout {
             path: segment.path().into(),
             what: "segment of a node",
             error,
-        };
-        match header {
-            Ok(header) => header.owner().map_err(|error| wrong(error.into())),
-            // It has left, or died while it did.
-            Err(layout::SegmentError::Closing { owner }) => Ok(owner),
-            Err(error) => Err(wrong(error)),
-        }
+        })
     });
     match opened {
         Ok((_, owner)) => Ok(owner),

@@ -11,7 +11,7 @@
 //! whoever comes first, and the record goes last.
 
 use super::error::NodeError;
-use super::mapped::{HEADER, Mapped, lasting};
+use super::mapped::{HEADER, Mapped};
 use super::name::{is_node, node_of, pool_of};
 use super::registry::Registry;
 use crate::domain::{Domain, SegmentName};
@@ -20,7 +20,7 @@ use crate::member::{Member, remove_if_deserted};
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::lrpc::NodeId;
-use shm_primitives::segment::{self as layout, Known, Magic};
+use shm_primitives::segment::{self as layout, Magic};
 
 /// The segment of the domain's members.
 const MEMBERS: &str = "members";
@@ -215,19 +215,9 @@ fn unlink(
     dry_run: bool,
 ) -> Result<bool, NodeError> {
     let mut found = false;
-    let known = Known::new(magic, u32::MAX, []).oldest(0);
     let removed = Segment::unlink(domain, name, OpenOptions::new(HEADER), |segment| {
-        // SAFETY: it is not used after this closure.
-        let header = layout::Segment::attach(unsafe { lasting(segment) }, &known);
-        found = match header {
-            Ok(header) => header.owner() == Ok(Some(owner)),
-            Err(
-                layout::SegmentError::Closing { owner: Some(found) }
-                | layout::SegmentError::Initialising { owner: Some(found) },
-            ) => found == owner,
-            // Whatever it is, it is not known to be the dead one's.
-            Err(_) => false,
-        };
+        // Of any version. Whatever else it is, it is not known to be the dead one's.
+        found = layout::owner_of(&segment.region(), magic).ok().flatten() == Some(owner);
         Ok::<_, SegmentError>(found && !dry_run)
     });
     match removed {
