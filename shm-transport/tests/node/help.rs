@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a machine that has other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node of that place, whatever the environment says.
 pub fn builder(domain: &Domain, name: &str) -> NodeBuilder {
