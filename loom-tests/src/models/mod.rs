@@ -30,8 +30,6 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         pool::MODELS,
         counter::MODELS,
         lane::MODELS,
-        lane::MODELS,
-        counter::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

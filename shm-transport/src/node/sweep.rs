@@ -190,20 +190,12 @@ fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<boo
     Ok(false)
 }
 
-/// Whether a node's segment is `owner`'s, or may be: asked before its lock is taken.
+/// Whether a node's segment is `owner`'s: asked before it is locked.
 fn is_of(domain: &Domain, name: &SegmentName, owner: OwnerId) -> bool {
-    let known = Known::new(Magic::NODE, u32::MAX, []).oldest(0);
     let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
-        // SAFETY: it is not used after this closure.
-        let header = layout::Segment::attach(unsafe { lasting(segment) }, &known);
-        Ok::<_, SegmentError>(header.map(|header| header.owner()))
+        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), Magic::NODE))
     });
-    match found {
-        Ok((_, Ok(found))) => found == Ok(Some(owner)),
-        // It is being closed, or made, or is none.
-        Ok((_, Err(_))) => true,
-        Err(_) => false,
-    }
+    matches!(found, Ok((_, Ok(Some(found)))) if found == owner)
 }
 
 /// Takes the name of a segment away if it is `owner`'s.
