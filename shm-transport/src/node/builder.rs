@@ -222,7 +222,8 @@ fn take_places(
     now: u32,
 ) -> Result<Taken, NodeError> {
     // A node may have more than one lane from another: one for each sender.
-    let shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    let mut shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    shape.sleepless = config.wait == Wait::Poll;
     let (own, control) = take_name(domain, id, shape, member)?;
     let enter = |layout: &LrpcLayout<'static>| enter(domain, layout, member, id, now);
     match Registry::open_or_create(domain, config.nodes, member.id(), enter) {
