@@ -162,6 +162,8 @@ fn come_and_go() {
     let (bell, rooms) = (sleep(), (0..LANES).map(|_| sleep()).collect::<Vec<_>>());
     let end = Instant::now() + Duration::from_secs(2);
     let received = thread::scope(|scope| {
+        // Tells the others if this side fails.
+        let _patience = patience.clone();
         for sender in 0..SENDERS {
             let (lanes, known, bell, rooms) = (&lanes, &known, &bell, &rooms);
             let patience = patience.clone();

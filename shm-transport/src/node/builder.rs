@@ -165,8 +165,8 @@ impl NodeBuilder {
                 return Err(error);
             }
         };
-        let door = Door::open(Arc::new(own));
-        let inbox = Inbox::new(&door, &domain, filter, config.wait);
+        let door = Door::open(Arc::new(own), filter);
+        let inbox = Inbox::new(&door, &domain, config.wait);
         let warm_up = config.warm_up;
         let parts = Parts {
             place,

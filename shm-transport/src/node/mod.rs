@@ -105,6 +105,8 @@ pub use watch::{NodeEvent, NodeInfo, NodeState, Watch};
 
 use crate::config::Full;
 use crate::domain::Domain;
+use crate::liveness::Verdict;
+use crate::member::Member;
 use message::Spare;
 use outgoing::Outgoing;
 use parking_lot::Mutex;
@@ -374,9 +376,10 @@ impl Node {
         Listener::start(&self.shared, each)
     }
 
-    /// Which messages are received from now on. Waits while another thread receives.
+    /// Which messages are received from now on; one that is just being read may be the last of
+    /// those before.
     pub fn set_filter(&self, filter: Filter) {
-        self.shared.inbox.lock().set_filter(filter);
+        self.shared.door.set_filter(filter);
     }
 
     /// The nodes of the domain, this one too. One system call for each.
@@ -385,21 +388,28 @@ impl Node {
     ///
     /// `NotJoined`.
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, NodeError> {
-        let member = self.shared.member().filter(|_| self.is_joined());
-        let member = member.ok_or(NodeError::NotJoined)?;
-        Ok(keeper::nodes(&self.shared, &member))
+        self.with_member(|member| keeper::nodes(&self.shared, member)).ok_or(NodeError::NotJoined)
     }
 
     /// Whether there is a living node of that name on this machine, in this domain.
     #[must_use]
     pub fn is_local(&self, name: &str) -> bool {
         let Ok(id) = NodeId::try_from(name) else { return false };
-        let (Some(member), Some(node)) = (self.shared.member(), self.shared.registry.find(&id))
-        else {
-            return false;
+        let lives = |member: &Member| {
+            let node = self.shared.registry.find(&id)?;
+            Some(member.processes().convict(node.owner).ok()? == Verdict::Alive)
         };
-        let verdict = member.processes().convict(node.owner);
-        matches!(verdict, Ok(crate::liveness::Verdict::Alive))
+        self.with_member(lives).flatten().unwrap_or(false)
+    }
+
+    /// Runs `f` while the node is a member; `None` if it has left.
+    fn with_member<T>(&self, f: impl FnOnce(&Member) -> T) -> Option<T> {
+        if !self.shared.enter() {
+            return None;
+        }
+        let done = self.shared.member().map(|member| f(&member));
+        self.shared.exit();
+        done
     }
 
     /// Tells of nodes that join, leave, die or are silent, from now on; first of those that are

@@ -217,6 +217,8 @@ impl Shared {
         let mut control = self.control.lock().take();
         if let Some(control) = &mut control {
             control.close();
+            // It stays the owner's: should it die before the name is gone, somebody has to know.
+            control.keep();
         }
         let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
             // Somebody has removed the file.
@@ -250,6 +252,8 @@ impl Shared {
             return;
         }
         let Some(member) = self.member.lock().take() else { return };
+        // One that was made when the others were just given up.
+        self.connections.lock().clear();
         if let Some(mut inbox) = self.inbox.try_lock() {
             inbox.forget_lanes();
         }

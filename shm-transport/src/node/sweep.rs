@@ -125,19 +125,25 @@ pub(super) fn sweep_one(
     dry_run: bool,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
+    if member.processes().state(dead.id()).is_none() {
+        // The record goes last, so that somebody else has done all of it.
+        return Ok(true);
+    }
     let mut remains = false;
+    let pool = pool_of(dead.id());
+    if domain.path_of(&pool).exists() {
+        if is_read_from(domain, member, dead.id())? {
+            remains = true;
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run)? {
+            swept.push(Swept::Segment(pool));
+        }
+    }
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
-        let is_pool = name == pool_of(dead.id());
-        if !is_pool && !is_node(&name) {
-            continue;
-        }
-        if is_pool && is_read_from(domain, member, dead.id())? {
-            remains = true;
-            continue;
-        }
-        let magic = if is_pool { super::chunks::MAGIC } else { Magic::NODE };
-        if unlink(domain, &name, magic, dead.id(), dry_run)? {
+        if is_node(&name)
+            && is_of(domain, &name, dead.id())
+            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
+        {
             swept.push(Swept::Segment(name));
         }
     }
@@ -188,6 +194,14 @@ fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<boo
         }
     }
     Ok(false)
+}
+
+/// Whether a node's segment is `owner`'s: asked before it is locked.
+fn is_of(domain: &Domain, name: &SegmentName, owner: OwnerId) -> bool {
+    let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
+        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), Magic::NODE))
+    });
+    matches!(found, Ok((_, Ok(Some(found)))) if found == owner)
 }
 
 /// Takes the name of a segment away if it is `owner`'s.
