@@ -148,13 +148,13 @@ impl NodeBuilder {
             None => config.to_domain()?,
         };
         let clock = clock.unwrap_or_else(|| Arc::new(monotonic));
-        let keeper = Keeper::start()?;
         // A record for each node, and for whoever else is a member.
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
-        let options = JoinOptions::new().records(records);
+        let options = JoinOptions::new().records(records).role(sweep::ROLE);
+        // Before anything is taken that would have to be given back.
+        let keeper = Keeper::start()?;
         let member = Member::join_with(&domain, member_name(&name), options)?;
-        member.membership().set_state(sweep::STATE);
         let joined = take_places(&domain, &id, &config, &member, (clock)() as u32);
         let (own, control, registry, place) = match joined {
             Ok(joined) => joined,
@@ -222,7 +222,8 @@ fn take_places(
     now: u32,
 ) -> Result<Taken, NodeError> {
     // A node may have more than one lane from another: one for each sender.
-    let shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    let mut shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    shape.sleepless = config.wait == Wait::Poll;
     let (own, control) = take_name(domain, id, shape, member)?;
     let enter = |layout: &LrpcLayout<'static>| enter(domain, layout, member, id, now);
     match Registry::open_or_create(domain, config.nodes, member.id(), enter) {

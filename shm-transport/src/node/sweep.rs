@@ -15,8 +15,8 @@ use super::mapped::{HEADER, Mapped};
 use super::name::{is_node, node_of, pool_of};
 use super::registry::Registry;
 use crate::domain::{Domain, SegmentName};
-use crate::liveness::Verdict;
-use crate::member::{Member, remove_if_deserted};
+use crate::liveness::{ProcessTable, Verdict};
+use crate::member::{JoinOptions, Member, remove_if_deserted};
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::lrpc::NodeId;
@@ -25,8 +25,8 @@ use shm_primitives::segment::{self as layout, Magic};
 /// The segment of the domain's members.
 const MEMBERS: &str = "members";
 
-/// What a member's state word says if it is a node: only records of such are put away here.
-pub(super) const STATE: u32 = u32::from_be_bytes(*b"NODE");
+/// The role of a member that is a node, or sweeps: only records of such are put away here.
+pub(super) const ROLE: u32 = u32::from_be_bytes(*b"NODE");
 
 /// Something that was put away, or would be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,8 +52,7 @@ pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
     if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
         return Ok(Vec::new());
     }
-    let member = Member::join(domain, "sweep")?;
-    member.membership().set_state(STATE);
+    let member = Member::join_with(domain, "sweep", JoinOptions::new().role(ROLE))?;
     let mut swept = Vec::new();
     let done = sweep_all(domain, &member, dry_run, &mut swept);
     // SAFETY: it holds nothing: what it took over it has released.
@@ -93,9 +92,9 @@ fn sweep_all(
         verdicts.push(verdict?);
     }
     let registry = Registry::open(domain)?;
-    for (id, verdict) in verdicts {
+    for (_, verdict) in verdicts {
         let Verdict::Dead(dead) = verdict else { continue };
-        if table.state(id) != Some(STATE) {
+        if !is_ours(table, dead) {
             continue;
         }
         sweep_one(domain, member, registry.as_ref(), dead, dry_run, swept)?;
@@ -109,6 +108,13 @@ fn sweep_all(
     Ok(())
 }
 
+/// Whether it is for nodes to put away what `dead` left: it was one, or died before its record said
+/// anything, with nothing but that.
+pub(super) fn is_ours(table: &ProcessTable<'_>, dead: Dead<OwnerId>) -> bool {
+    // Busy: it died while it wrote its record.
+    table.process(dead.id()).ok().flatten().is_none_or(|process| process.role == ROLE)
+}
+
 /// Puts away what one dead node left. Says in `swept` what that was; false if something has to
 /// stay for now.
 pub(super) fn sweep_one(
@@ -119,7 +125,7 @@ pub(super) fn sweep_one(
     dry_run: bool,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
-    if member.processes().state(dead.id()).is_none() {
+    if !member.processes().has_record(dead.id()) {
         // The record goes last, so that somebody else has done all of it.
         return Ok(true);
     }
