@@ -6,6 +6,7 @@
 //! | you have | use |
 //! |---|---|
 //! | processes that should meet, or must not | [`domain`] |
+//! | settings, in a file, the environment or the program | [`config`] |
 //! | memory that several processes map | [`segment`] |
 //! | a process that takes part in a domain | [`member`] |
 //! | to know who lives, and proof of who does not | [`liveness`] |
@@ -16,6 +17,7 @@
 //! millisecond at a time; they have no [`liveness`], and so no [`member`] and no proof of a death.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+pub mod config;
 pub mod domain;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod event;
@@ -24,6 +26,8 @@ mod fork;
 pub mod liveness;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod member;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod node;
 pub mod park;
 pub mod segment;
 

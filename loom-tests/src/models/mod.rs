@@ -5,6 +5,7 @@ pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
 pub mod frame;
+pub mod lane;
 pub mod monitor;
 pub mod part;
 pub mod pool;
@@ -27,6 +28,9 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         table::MODELS,
         segment::MODELS,
         pool::MODELS,
+        counter::MODELS,
+        lane::MODELS,
+        lane::MODELS,
         counter::MODELS,
     ];
     #[cfg(crash_points)]

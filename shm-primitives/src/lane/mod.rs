@@ -109,7 +109,7 @@ mod writer;
 pub use card::{Card, CardTooLong};
 pub use layout::{Lanes, LanesError, OpenError, Table};
 pub use reader::LaneReader;
-pub use writer::{LaneWriter, Reserved};
+pub use writer::{Announcer, LaneWriter, Reserved};
 
 /// Bytes before a ring's data: a page, so that the data are whole pages.
 const HEAD: usize = 4096;

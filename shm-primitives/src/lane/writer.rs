@@ -2,6 +2,7 @@
 
 use super::layout::{Head, Lanes, OpenError};
 use super::Card;
+use crate::ready::ReadyBitmap;
 use crate::ring::frame::{FrameRingRef, Writer};
 use crate::sync::crash;
 use crate::table::Slot;
@@ -56,8 +57,9 @@ impl<'a> Reserved<'a> {
         let owner = slot.owner();
         let writer = ring.claim_writer(owner).map_err(OpenError::End)?;
         slot.update(&[owner.word(), 0]);
-        let notifier = lanes.bell().shared_notifier();
-        Ok(LaneWriter { writer: Some(writer), slot: Some(slot), notifier, head, lane, lanes })
+        let (ready, notifier) = (lanes.ready(), lanes.bell().shared_notifier());
+        let announcer = Announcer { ready, notifier, lane };
+        Ok(LaneWriter { writer: Some(writer), slot: Some(slot), announcer, head, lanes })
     }
 }
 
@@ -75,16 +77,33 @@ pub struct LaneWriter<'a> {
     /// `None` only while it is being dropped.
     writer: Option<Writer<'a>>,
     slot: Option<Slot<'a, [u32; 2]>>,
-    notifier: Notifier<'a, true>,
+    announcer: Announcer<'a>,
     head: &'a Head,
-    lane: u32,
     lanes: Lanes<'a>,
+}
+
+/// Tells the receiver that there is something in a lane.
+#[derive(Debug)]
+pub struct Announcer<'a> {
+    ready: ReadyBitmap<'a>,
+    notifier: Notifier<'a, true>,
+    lane: u32,
+}
+
+impl Announcer<'_> {
+    /// See [`LaneWriter::announce`].
+    #[inline]
+    pub fn announce(&mut self, park: &impl Park) {
+        let fenced = published();
+        self.ready.mark(self.lane as usize, &fenced);
+        self.notifier.notify_after(park, &fenced);
+    }
 }
 
 impl<'a> LaneWriter<'a> {
     /// Which lane.
     pub fn lane(&self) -> u32 {
-        self.lane
+        self.announcer.lane
     }
 
     /// The lanes that it is one of.
@@ -95,8 +114,15 @@ impl<'a> LaneWriter<'a> {
     /// The end of the ring: for frames to be written.
     #[inline(always)]
     pub fn ring(&mut self) -> &mut Writer<'a> {
+        self.parts().0
+    }
+
+    /// The end of the ring, and what tells the receiver: for one who keeps a grant until it is
+    /// committed, and announces it then.
+    #[inline(always)]
+    pub fn parts(&mut self) -> (&mut Writer<'a>, &mut Announcer<'a>) {
         match &mut self.writer {
-            Some(writer) => writer,
+            Some(writer) => (writer, &mut self.announcer),
             None => unreachable!("taken by drop alone"),
         }
     }
@@ -105,9 +131,7 @@ impl<'a> LaneWriter<'a> {
     /// looks at this lane anyway. After a frame, or after several.
     #[inline]
     pub fn announce(&mut self, park: &impl Park) {
-        let fenced = published();
-        self.lanes.ready().mark(self.lane as usize, &fenced);
-        self.notifier.notify_after(park, &fenced);
+        self.announcer.announce(park);
     }
 
     /// The sender's side of the word that it waits at when the ring is full: for the frame ring's
@@ -142,6 +166,6 @@ impl Drop for LaneWriter<'_> {
 
 impl fmt::Debug for LaneWriter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LaneWriter").field("lane", &self.lane).finish_non_exhaustive()
+        f.debug_struct("LaneWriter").field("lane", &self.lane()).finish_non_exhaustive()
     }
 }

@@ -157,8 +157,8 @@ pub struct NodeLayout<'a> {
     lanes: Lanes<'a>,
     node: OwnerId,
     counters: Option<Region<'a>>,
-    /// Where in the segment the lanes begin.
-    area: usize,
+    /// The address that the segment begins at.
+    base: usize,
 }
 
 impl<'a> NodeLayout<'a> {
@@ -216,7 +216,6 @@ impl<'a> NodeLayout<'a> {
         let ready = ReadyBitmap::at(&segment.require(READY)?, count as usize);
         let ready = ready.map_err(in_part(READY))?;
         let area = segment.require(LANES)?;
-        let begin = area.base().addr().get() - base;
         // SAFETY: passed on; one segment has one of each.
         let lanes = unsafe { Lanes::new(node, table, ready, bell, area, capacity) };
         let lanes = lanes.map_err(|error| match error {
@@ -226,7 +225,7 @@ impl<'a> NodeLayout<'a> {
             }
         })?;
         let counters = segment.part(COUNTERS);
-        Ok(Self { segment, lanes, node, counters, area: begin })
+        Ok(Self { segment, lanes, node, counters, base })
     }
 
     /// The segment: state, epoch, owner.
@@ -246,10 +245,7 @@ impl<'a> NodeLayout<'a> {
 
     /// Where in the segment the counters begin; `None` if there are none.
     pub fn place_of_counters(&self) -> Option<usize> {
-        // Before the lanes: parts stand in the order of their offsets.
-        let counters = self.counters.as_ref()?;
-        let lanes = self.lanes.area().base().addr().get();
-        Some(self.area - (lanes - counters.base().addr().get()))
+        Some(self.place(self.counters.as_ref()?))
     }
 
     /// The memory of the counters, which may be sparse; `None` if there are none.
@@ -261,6 +257,12 @@ impl<'a> NodeLayout<'a> {
     /// before it is opened. `None` if there is none.
     pub fn place_of(&self, lane: u32) -> Option<(usize, usize)> {
         let (offset, len) = self.lanes.place_of(lane)?;
-        Some((self.area + offset, len))
+        Some((self.place(self.lanes.area()) + offset, len))
+    }
+
+    /// Where in the segment a part begins.
+    fn place(&self, part: &Region<'a>) -> usize {
+        // No overflow: the segment's parts lie in it.
+        part.base().addr().get() - self.base
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod counter;
+pub mod lane;
 pub mod memory;
 pub mod monitor;
 pub mod park;

@@ -209,7 +209,7 @@ impl<W: HoldsWord, P: Park + Send + Sync + 'static> fmt::Debug for ReadyFd<W, P>
 }
 
 /// Runs `spawn` with all signals blocked: a thread inherits that.
-fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
+pub(crate) fn without_signals<T>(spawn: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
         fn drop(&mut self) {

@@ -118,4 +118,5 @@ mod tokio;
 
 #[cfg(feature = "tokio")]
 pub use self::tokio::AsyncReadyFd;
+pub(crate) use bridge::without_signals;
 pub use bridge::{EventError, HoldsWord, ReadyFd};

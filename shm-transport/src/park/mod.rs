@@ -54,3 +54,9 @@ fn now() -> u64 {
     // Both are non-negative: this clock begins at 0.
     now.tv_sec as u64 * SECOND + now.tv_nsec as u64
 }
+
+/// The same in milliseconds.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn milliseconds() -> u64 {
+    now() / 1_000_000
+}

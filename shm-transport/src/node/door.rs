@@ -1,0 +1,192 @@
+//! How a node is reached from within its own process: a lane in memory of the process's own,
+//! handed over directly.
+
+use super::mapped::Mapped;
+use super::message::Filter;
+use crate::domain::Domain;
+use crate::fork::this_process;
+use parking_lot::Mutex;
+use rustix::process::Pid;
+use shm_primitives::identity::OwnerId;
+use shm_primitives::lane::{LaneWriter, Lanes, OpenError, Table};
+use shm_primitives::layout::lrpc::NodeId;
+use shm_primitives::ready::ReadyBitmap;
+use shm_primitives::region::Region;
+use shm_primitives::sync::AtomicU32 as Word;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+
+/// Where other nodes of the process hand lanes in.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// The node's own segment, for the word it sleeps at.
+    pub own: Arc<Mapped>,
+    /// Whether the node has left.
+    left: AtomicBool,
+    /// Whether somebody has handed in a lane that was not taken yet.
+    rung: AtomicBool,
+    arrived: Mutex<Vec<Arc<LocalLane>>>,
+    filter: Mutex<Filter>,
+    /// How often the filter was changed.
+    changes: AtomicU32,
+    process: (Pid, u32),
+}
+
+/// A lane from one node of a process to another.
+pub(super) struct LocalLane {
+    lanes: Lanes<'static>,
+    _memory: Memory,
+    /// Has the word that the receiver sleeps at.
+    _receiver: Arc<Mapped>,
+}
+
+/// Memory of a lane, and the words of its table and bitmap behind it.
+struct Memory {
+    pages: Box<[Page]>,
+    words: Box<[Word]>,
+}
+
+#[repr(C, align(4096))]
+struct Page(std::cell::UnsafeCell<[u8; 4096]>);
+
+// SAFETY: it is accessed through regions alone, by structures made for memory that others have.
+unsafe impl Sync for Page {}
+
+/// All doors of this process, by the node's file.
+static DOORS: LazyLock<Mutex<HashMap<PathBuf, Weak<Door>>>> = LazyLock::new(Mutex::default);
+
+/// The two ends of a local lane are no members of any table: these are their names in it.
+const RECEIVER: Option<OwnerId> = OwnerId::new(0, 1);
+const SENDER: Option<OwnerId> = OwnerId::new(1, 1);
+
+impl Door {
+    pub fn open(own: Arc<Mapped>, filter: Filter) -> Arc<Self> {
+        let door = Arc::new(Self {
+            own,
+            left: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
+            arrived: Mutex::default(),
+            filter: Mutex::new(filter),
+            changes: AtomicU32::new(0),
+            process: this_process(),
+        });
+        let path = door.own.segment.path().to_owned();
+        DOORS.lock().insert(path, Arc::downgrade(&door));
+        door
+    }
+
+    /// The door of the node of that name, if it is of this process.
+    pub fn find(domain: &Domain, id: &NodeId) -> Option<Arc<Self>> {
+        let path = domain.path_of(&super::name::segment_of(id));
+        let door = DOORS.lock().get(&path)?.upgrade()?;
+        // A copy in a forked child is nobody's.
+        (door.process == this_process() && !door.has_left()).then_some(door)
+    }
+
+    /// Nobody finds it any more, and who has it sees that the node has left. False if it was shut
+    /// before.
+    pub fn shut(&self) -> bool {
+        if self.left.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let mut doors = DOORS.lock();
+        let path = self.own.segment.path();
+        if doors.get(path).is_some_and(|door| std::ptr::eq(door.as_ptr(), self)) {
+            doors.remove(path);
+        }
+        true
+    }
+
+    #[inline]
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    pub fn set_filter(&self, filter: Filter) {
+        *self.filter.lock() = filter;
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// The filter, if it is not the one that there was after so many changes.
+    #[inline]
+    pub fn new_filter(&self, seen: &mut u32) -> Option<Filter> {
+        let changes = self.changes.load(Ordering::Acquire);
+        if changes == *seen {
+            return None;
+        }
+        *seen = changes;
+        Some(self.filter.lock().clone())
+    }
+
+    /// Hands in a lane.
+    pub fn hand_in(&self, lane: Arc<LocalLane>) {
+        self.arrived.lock().push(lane);
+        self.rung.store(true, Ordering::Release);
+    }
+
+    /// What was handed in since the last time.
+    #[inline]
+    pub fn arrivals(&self) -> Vec<Arc<LocalLane>> {
+        if self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Acquire) {
+            return std::mem::take(&mut *self.arrived.lock());
+        }
+        Vec::new()
+    }
+}
+
+impl LocalLane {
+    /// A lane into the node whose door it is, and its sender's end. `None` in the place of the
+    /// lane if there is no memory of that shape, which a living node's is.
+    pub fn make(door: &Door, card: &NodeId) -> Result<(Arc<Self>, LaneWriter<'static>), OpenError> {
+        let layout = &door.own.layout;
+        let capacity = layout.lanes().capacity();
+        let (Some(receiver), Some(sender)) = (RECEIVER, SENDER) else { unreachable!("valid ids") };
+        let size = Lanes::area_size(1, capacity).unwrap_or(0);
+        let slots = Table::words_for(1).unwrap_or(0);
+        let memory = Memory {
+            pages: (0..size.div_ceil(4096))
+                .map(|_| Page(std::cell::UnsafeCell::new([0; 4096])))
+                .collect(),
+            words: (0..=slots).map(|_| Word::new(0)).collect(),
+        };
+        // SAFETY: the words stand on the heap for as long as `memory` does, which is dropped after
+        // all that refers to them: the lane's ends have the Arc beside them.
+        let words: &'static [Word] = unsafe { &*std::ptr::from_ref(&*memory.words) };
+        let (bits, table) = words.split_at(1);
+        let base = NonNull::from(&*memory.pages).cast();
+        // SAFETY: initialised memory of this object's own, accessed in no other way; it lives as
+        // long as the words.
+        let area = unsafe { Region::new(base, size) };
+        // SAFETY: the same, as to the word of the receiver, whose mapping is kept.
+        let bell = unsafe { &*std::ptr::from_ref(layout.lanes().bell()) };
+        // SAFETY: all parts were made here, for one lane, and the bell is only rung.
+        let lanes = unsafe {
+            Lanes::new(
+                receiver,
+                Table::in_words(table),
+                ReadyBitmap::new(bits),
+                bell,
+                area,
+                capacity,
+            )
+        };
+        let lanes = lanes.expect("memory made for it");
+        let writer = lanes.reserve(sender).expect("its only lane is nobody's");
+        let writer = writer.open(card.as_bytes())?;
+        let lane = Self { lanes, _memory: memory, _receiver: Arc::clone(&door.own) };
+        Ok((Arc::new(lane), writer))
+    }
+
+    pub fn lanes(&self) -> &Lanes<'static> {
+        &self.lanes
+    }
+}
+
+impl std::fmt::Debug for LocalLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalLane").finish_non_exhaustive()
+    }
+}

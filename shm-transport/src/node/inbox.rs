@@ -1,0 +1,540 @@
+//! The receiving side: all lanes into the node.
+
+use super::chunks::Source;
+use super::door::{Door, LocalLane};
+use super::error::RecvError;
+use super::frame::{self, Content, InChunk, Label};
+use super::message::Filter;
+use super::statistics;
+use crate::config::Wait;
+use crate::domain::Domain;
+use crate::park::FutexPark;
+use shm_primitives::counter::CounterWriter;
+use shm_primitives::identity::OwnerId;
+use shm_primitives::lane::{LaneReader, OpenError};
+use shm_primitives::layout::lrpc::NodeId;
+use shm_primitives::ring::frame::ReadError;
+use shm_primitives::wake::{Deadline, Look, Park, Waiter};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// How many lanes are polled at each glance, hot or not.
+const FEW: usize = 16;
+/// Messages taken from one lane before the others are looked at.
+const TURN: u32 = 32;
+/// Glances in vain, in a row, between two looks for new lanes.
+const SELDOM: u32 = 64;
+/// Glances in vain, in a row, before everything is looked at.
+const ENOUGH: u32 = 4096;
+/// How many of them one counts for whose caller does something else between two.
+const APART: u32 = 256;
+/// Glances that find a lane empty before it is cool, where there are many.
+const COOLING: u32 = 64;
+
+/// The lanes into a node, and what it waits with. One thread at a time.
+pub(super) struct Inbox {
+    // Before the lanes, some of which borrow from nothing else here.
+    waiter: Waiter<'static>,
+    lanes: Lanes,
+    wait: Wait,
+    park: FutexPark,
+}
+
+struct Lanes {
+    lanes: Vec<Lane>,
+    /// Which lanes of the node's own segment are among them.
+    adopted: Vec<bool>,
+    /// Where to look first, and how many messages that one has had in its turn.
+    next: usize,
+    turn: u32,
+    /// Glances in vain, in a row.
+    vain: u32,
+    park: FutexPark,
+    filter: Filter,
+    /// How many changes of the filter were seen.
+    changes: u32,
+    counters: [CounterWriter<'static>; 4],
+    door: Arc<Door>,
+    domain: Domain,
+    owner: OwnerId,
+    /// Lanes whose sender is not to be read any more, to be told.
+    errors: Vec<RecvError>,
+}
+
+/// A lane that is being read. Its fields are dropped in their order.
+struct Lane {
+    source: Option<Source>,
+    reader: LaneReader<'static>,
+    sender: NodeId,
+    /// Looks that found it empty, in a row; none are counted where there are few lanes.
+    quiet: u32,
+    /// Its bit is clear: it is looked at when that is set.
+    is_cool: bool,
+    /// Whether the sender may wait for room that was made.
+    owes: bool,
+    corrupt: bool,
+    /// What it lies in, if that is not the node's segment.
+    local: Option<Arc<LocalLane>>,
+}
+
+/// A message that was found, and stands where it is until it is released.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    lane: usize,
+    bytes: NonNull<[u8]>,
+    label: Label,
+}
+
+// SAFETY: an address and numbers. What may be done with the bytes is for who has the inbox.
+unsafe impl Send for Found {}
+// SAFETY: as above.
+unsafe impl Sync for Found {}
+
+impl Inbox {
+    pub fn new(door: &Arc<Door>, domain: &Domain, wait: Wait) -> Self {
+        let own = &door.own;
+        let park = match wait {
+            Wait::Block => FutexPark::new().without_spinning(),
+            Wait::Adaptive | Wait::Poll => FutexPark::new(),
+        };
+        Self {
+            waiter: own.layout.lanes().bell().waiter(),
+            lanes: Lanes {
+                lanes: Vec::new(),
+                adopted: vec![false; own.layout.lanes().table().slots() as usize],
+                next: 0,
+                turn: 0,
+                vain: 0,
+                park,
+                filter: Filter::ALL,
+                // Not seen yet.
+                changes: u32::MAX,
+                counters: statistics::receiving(own),
+                door: Arc::clone(door),
+                domain: domain.clone(),
+                owner: own.layout.node(),
+                errors: Vec::new(),
+            },
+            wait,
+            park,
+        }
+    }
+
+    /// Gives up all lanes: the node has left.
+    pub fn forget_lanes(&mut self) {
+        self.lanes.lanes.clear();
+    }
+
+    /// The next message, if there is one. Does not wait. Called again without a release in
+    /// between it finds the same.
+    #[inline]
+    pub fn read(&mut self) -> Result<Option<Found>, RecvError> {
+        loop {
+            if self.lanes.door.has_left() {
+                return Err(RecvError::NotJoined);
+            }
+            let Some(lane) = self.lanes.look(Look::Glance) else {
+                return match self.lanes.errors.pop() {
+                    Some(error) => Err(error),
+                    None => Ok(None),
+                };
+            };
+            if let Some(found) = self.lanes.open(lane)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// The same for one who does not call again soon: also looks for new lanes.
+    pub fn read_once(&mut self) -> Result<Option<Found>, RecvError> {
+        match self.read()? {
+            Some(found) => Ok(Some(found)),
+            None => {
+                self.lanes.vain = self.lanes.vain.next_multiple_of(APART) + APART - 1;
+                self.read()
+            }
+        }
+    }
+
+    /// Waits for a message, until `deadline` or until `stop` says so; `None` if there is none then.
+    /// Who changes what `stop` says rings the node's bell.
+    #[inline]
+    pub fn read_wait(
+        &mut self,
+        deadline: Deadline,
+        stop: impl Fn() -> bool,
+    ) -> Result<Option<Found>, RecvError> {
+        loop {
+            if let Some(found) = self.read()? {
+                return Ok(Some(found));
+            }
+            if !self.wait_until(deadline, &stop) || stop() {
+                return self.read();
+            }
+        }
+    }
+
+    fn wait_until(&mut self, deadline: Deadline, stop: &impl Fn() -> bool) -> bool {
+        let Self { waiter, lanes, wait, park } = self;
+        if *wait != Wait::Poll {
+            let ready = |look| lanes.has_something(look) || stop();
+            return waiter.wait_looking(park, deadline, ready);
+        }
+        let mut looks = 0u32;
+        loop {
+            looks = looks.wrapping_add(1);
+            let seldom = looks.is_multiple_of(1024);
+            if lanes.has_something(Look::Glance) || stop() {
+                return true;
+            }
+            if seldom && park.now() >= deadline.nanoseconds() {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// From whom the message is.
+    pub fn sender(&self, found: &Found) -> &NodeId {
+        &self.lanes.lanes[found.lane].sender
+    }
+
+    /// The message.
+    pub fn bytes(&self, found: &Found) -> &[u8] {
+        // SAFETY: found by this inbox and not released: in a frame that is published and not given
+        // back, or in a chunk in hand, of memory that is mapped as long as the lane is there,
+        // which is until it is read to its end.
+        unsafe { found.bytes.as_ref() }
+    }
+
+    pub fn label(&self, found: &Found) -> Label {
+        found.label
+    }
+
+    /// Leaves the message behind.
+    #[inline]
+    pub fn release(&mut self, found: Found) {
+        let [messages, bytes, ..] = &mut self.lanes.counters;
+        messages.add(1);
+        bytes.add(found.bytes.len() as u64);
+        self.lanes.skip(found.lane);
+    }
+}
+
+impl Lanes {
+    /// Whether there is a message, an error, or no more to come.
+    fn has_something(&mut self, look: Look) -> bool {
+        self.look(look).is_some() || !self.errors.is_empty() || self.door.has_left()
+    }
+
+    /// Which lane has something. The same once more until it is released.
+    #[inline]
+    fn look(&mut self, look: Look) -> Option<usize> {
+        let found = self.poll(look);
+        if found.is_some() {
+            self.vain = 0;
+            return found;
+        }
+        self.vain += 1;
+        if look == Look::Glance && !self.vain.is_multiple_of(SELDOM) {
+            return None;
+        }
+        self.look_for_lanes(look)
+    }
+
+    /// Looks into the lanes that there are.
+    #[inline]
+    fn poll(&mut self, look: Look) -> Option<usize> {
+        let count = self.lanes.len();
+        if count == 1 {
+            // The most common case by far.
+            let lane = self.lanes.first_mut()?;
+            return (!lane.is_empty(&self.park)).then_some(0);
+        }
+        if self.turn >= TURN {
+            self.turn = 0;
+            self.next += 1;
+        }
+        for at in 0..count {
+            let at = (self.next + at) % count;
+            let lane = &mut self.lanes[at];
+            if lane.is_cool && look == Look::Glance {
+                continue;
+            }
+            if !lane.is_empty(&self.park) {
+                if at != self.next {
+                    (self.next, self.turn) = (at, 0);
+                }
+                return Some(at);
+            }
+            if count > FEW && look == Look::Glance {
+                lane.cool_down(&self.door);
+            }
+        }
+        None
+    }
+
+    /// Takes up new lanes, now and then also lets go of those that have ended; and looks once more.
+    #[cold]
+    fn look_for_lanes(&mut self, look: Look) -> Option<usize> {
+        let thorough = look == Look::Thorough || self.vain >= ENOUGH;
+        if thorough {
+            self.vain = 0;
+        }
+        let ready = self.door.own.layout.lanes().ready();
+        for lane in ready.marked() {
+            if self.adopted.get(lane) == Some(&false) {
+                self.adopt(lane as u32);
+            }
+        }
+        if self.lanes.len() > FEW {
+            // Those that are cool no more.
+            for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
+                if lane.local.is_some() || ready.is_marked(lane.reader.lane() as usize) {
+                    (lane.is_cool, lane.quiet) = (false, 0);
+                }
+            }
+        }
+        for local in self.door.arrivals() {
+            self.adopt_local(local);
+        }
+        if thorough {
+            // Bits may lag behind: a sender that died had no time to set one.
+            let claimed: Vec<u32> = self.door.own.layout.lanes().claimed().collect();
+            for lane in claimed {
+                if self.adopted.get(lane as usize) == Some(&false) {
+                    self.adopt(lane);
+                }
+            }
+            self.let_go();
+        }
+        self.poll(look)
+    }
+
+    fn adopt(&mut self, number: u32) {
+        match self.door.own.layout.lanes().adopt(number) {
+            Ok(Some(reader)) => {
+                if let Some(adopted) = self.adopted.get_mut(number as usize) {
+                    *adopted = true;
+                }
+                self.add(reader, None);
+            }
+            // Not opened yet.
+            Ok(None) => {}
+            Err(error) => self.refuse(number, &error),
+        }
+    }
+
+    fn refuse(&mut self, number: u32, error: &OpenError) {
+        if let OpenError::Busy(_) = error {
+            return;
+        }
+        tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
+        // It is not looked at again until its sender has left it to us.
+        if let Some(adopted) = self.adopted.get_mut(number as usize) {
+            *adopted = true;
+        }
+    }
+
+    fn adopt_local(&mut self, local: Arc<LocalLane>) {
+        if let Ok(Some(reader)) = local.lanes().adopt(0) {
+            self.add(reader, Some(local));
+        }
+    }
+
+    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) {
+        let Ok(sender) = NodeId::new(reader.card().as_bytes()) else {
+            tracing::warn!(target: "shm_transport::node", "a lane from nobody is not read");
+            return;
+        };
+        tracing::debug!(target: "shm_transport::node", from = %sender, "a lane is read");
+        self.lanes.push(Lane {
+            source: None,
+            reader,
+            sender,
+            quiet: 0,
+            is_cool: false,
+            owes: false,
+            corrupt: false,
+            local,
+        });
+    }
+
+    /// Lets go of lanes that have ended and are read.
+    fn let_go(&mut self) {
+        let mut at = 0;
+        while at < self.lanes.len() {
+            let lane = &mut self.lanes[at];
+            if !lane.reader.has_ended() || !(lane.corrupt || lane.is_empty(&self.park)) {
+                at += 1;
+                continue;
+            }
+            let Lane { source, reader, local, sender, corrupt, .. } = self.lanes.swap_remove(at);
+            // What it held in the sender's pool goes before the lane does.
+            drop(source);
+            let mut reader = reader;
+            if corrupt {
+                reader.ring().skip(usize::MAX);
+            }
+            let (number, own) = (reader.lane(), &self.door.own);
+            let back = reader.finish_with(|number| {
+                if local.is_none()
+                    && let Some((offset, len)) = own.layout.place_of(number)
+                {
+                    // SAFETY: nobody has an end of the lane, and nobody can take it before this
+                    // returns. Where pages are larger than lanes it fails, and the memory stays.
+                    let _ = unsafe { own.segment.punch(offset..offset + len) };
+                }
+            });
+            match back {
+                None => {
+                    tracing::debug!(target: "shm_transport::node", from = %sender, "a lane has ended");
+                    if local.is_none()
+                        && let Some(adopted) = self.adopted.get_mut(number as usize)
+                    {
+                        *adopted = false;
+                    }
+                }
+                // Something came at the last moment.
+                Some(reader) => {
+                    let (quiet, is_cool, owes) = (0, false, true);
+                    let source = None;
+                    self.lanes.push(Lane {
+                        source,
+                        reader,
+                        sender,
+                        quiet,
+                        is_cool,
+                        owes,
+                        corrupt,
+                        local,
+                    });
+                    at += 1;
+                }
+            }
+        }
+        if self.next >= self.lanes.len() {
+            self.next = 0;
+        }
+    }
+
+    /// What stands in the lane's next frame; `None` if it is left out.
+    #[inline]
+    fn open(&mut self, at: usize) -> Result<Option<Found>, RecvError> {
+        let lane = &mut self.lanes[at];
+        let frame = match lane.reader.ring().read() {
+            Ok(frame) => frame,
+            Err(ReadError::Empty | ReadError::TooSmall { .. }) => return Ok(None),
+            Err(ReadError::Corrupt) => return Err(self.corrupt(at)),
+        };
+        // SAFETY of what is made of it: see `Inbox::bytes`.
+        let whole = NonNull::from(&*frame);
+        let parsed = frame::parse(&frame);
+        let Some((label, content)) = parsed else { return Err(self.corrupt(at)) };
+        if let Some(filter) = self.door.new_filter(&mut self.changes) {
+            self.filter = filter;
+        }
+        if !self.filter.admits(label) {
+            if let Content::Chunk(chunk) = content {
+                // To give it back it has to be borrowed.
+                let _ = self.borrow(at, &chunk);
+            }
+            self.counters[2].add(1);
+            self.skip(at);
+            return Ok(None);
+        }
+        let bytes = match content {
+            Content::Here(begin) => {
+                // SAFETY: the frame, which stays as it is until it is released.
+                NonNull::from(unsafe { &whole.as_ref()[begin..] })
+            }
+            Content::Chunk(chunk) => match self.borrow(at, &chunk) {
+                Ok(bytes) => bytes,
+                Err(why) => {
+                    let from = self.lanes[at].sender;
+                    self.counters[3].add(1);
+                    self.skip(at);
+                    return Err(RecvError::Chunk { from, why });
+                }
+            },
+        };
+        Ok(Some(Found { lane: at, bytes, label }))
+    }
+
+    #[cold]
+    fn borrow(&mut self, at: usize, chunk: &InChunk) -> Result<NonNull<[u8]>, String> {
+        let lane = &mut self.lanes[at];
+        if !lane.source.as_ref().is_some_and(|source| source.is_for(chunk)) {
+            lane.source = None;
+            // Whoever sends locally names its pool by the id that the handle has.
+            let sender = OwnerId::from_word(chunk.handle.pool).ok_or("it names no pool")?;
+            let source = Source::open(&self.domain, sender, self.owner, chunk);
+            lane.source = Some(source.map_err(|error| error.to_string())?);
+        }
+        let source = lane.source.as_mut().ok_or("no pool")?;
+        Ok(NonNull::from(source.borrow(chunk)?))
+    }
+
+    /// Leaves a frame behind.
+    #[inline]
+    fn skip(&mut self, at: usize) {
+        self.turn += 1;
+        let lane = &mut self.lanes[at];
+        if let Some(source) = &mut lane.source {
+            source.give_back();
+        }
+        lane.reader.ring().skip(1);
+        lane.owes = true;
+        if lane.reader.room_is_wanted() {
+            lane.reader.announce_room(&self.park);
+        }
+    }
+
+    #[cold]
+    fn corrupt(&mut self, at: usize) -> RecvError {
+        let lane = &mut self.lanes[at];
+        lane.corrupt = true;
+        let why = match lane.reader.ring().corruption() {
+            Some(corrupt) => corrupt.to_string(),
+            None => "a frame that no node writes".into(),
+        };
+        tracing::error!(target: "shm_transport::node", from = %lane.sender, %why, "corrupt lane");
+        RecvError::Corrupt { from: lane.sender, why }
+    }
+}
+
+impl Lane {
+    /// Whether there is nothing to read. A sender that waits for room is told of it before.
+    #[inline]
+    fn is_empty(&mut self, park: &FutexPark) -> bool {
+        if self.corrupt {
+            return true;
+        }
+        if !self.reader.ring().is_empty() {
+            self.quiet = 0;
+            return false;
+        }
+        if std::mem::take(&mut self.owes) {
+            self.reader.announce_room(park);
+            return self.reader.ring().is_empty();
+        }
+        true
+    }
+
+    /// Counts a look in vain; after several the lane's bit is what is looked at.
+    fn cool_down(&mut self, door: &Door) {
+        self.quiet += 1;
+        if self.quiet < COOLING || self.local.is_some() {
+            return;
+        }
+        let (number, ring) = (self.reader.lane() as usize, self.reader.ring());
+        self.is_cool = door.own.layout.lanes().ready().cool(number, || ring.is_empty());
+        self.quiet = 0;
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("lanes", &self.lanes.lanes.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! The names of a node's files.
+
+use super::error::NodeError;
+use crate::domain::SegmentName;
+use shm_primitives::identity::OwnerId;
+use shm_primitives::layout::lrpc::NodeId;
+
+/// What the names of nodes' segments begin with.
+const NODE: &str = "node.";
+
+/// The name of a node.
+pub(super) fn node_id(name: &str) -> Result<NodeId, NodeError> {
+    Ok(NodeId::try_from(name)?)
+}
+
+/// The segment of the node of that name. A slash, which no file name has, is written `%s` there,
+/// and `%` as `%%`: two names never become one.
+pub(super) fn segment_of(id: &NodeId) -> SegmentName {
+    let mut name = String::from(NODE);
+    for chunk in id.as_bytes().utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '/' => name.push_str("%s"),
+                '%' => name.push_str("%%"),
+                other => name.push(other),
+            }
+        }
+        for byte in chunk.invalid() {
+            name.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    // 64 bytes become 128 at the most in a name that is text, and 197 in one that is not at all.
+    SegmentName::new(&name).unwrap_or_else(|_| long(&name))
+}
+
+/// A name of bytes that are no text and too many, shortened: names of nodes are text, so that this
+/// is for those that a registry may hold besides.
+fn long(name: &str) -> SegmentName {
+    let end = (0..=SegmentName::MAX_LENGTH).rev().find(|at| name.is_char_boundary(*at));
+    SegmentName::new(&name[..end.unwrap_or(0)]).expect("neither empty nor too long")
+}
+
+/// Whether a segment is a node's.
+pub(super) fn is_node(name: &SegmentName) -> bool {
+    name.as_str().starts_with(NODE)
+}
+
+/// The name of the node whose segment has that name; `None` if no node's has.
+pub(super) fn node_of(name: &SegmentName) -> Option<NodeId> {
+    let mut rest = name.as_str().strip_prefix(NODE)?.chars();
+    let mut id = String::new();
+    while let Some(character) = rest.next() {
+        match character {
+            '%' => match rest.next()? {
+                's' => id.push('/'),
+                '%' => id.push('%'),
+                _ => return None,
+            },
+            other => id.push(other),
+        }
+    }
+    NodeId::try_from(&*id).ok()
+}
+
+/// The segment of a node's pool of chunks.
+pub(super) fn pool_of(owner: OwnerId) -> SegmentName {
+    let name = format!("pool.{}-{}", owner.index(), owner.generation());
+    SegmentName::new(&name).expect("letters and digits")
+}
+
+/// What a process calls itself in the table of members: as much of the node's name as fits.
+pub(super) fn member_name(name: &str) -> &str {
+    let most = crate::liveness::ProcessTable::MAX_NAME;
+    let end = (0..=most.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
+    &name[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        for name in ["camera", "/camera/left", "100%", "%s", "a/%/b", "n.o.d.e", "ä%%ü/"] {
+            let id = node_id(name).unwrap();
+            assert_eq!(node_of(&segment_of(&id)), Some(id), "{name}");
+        }
+        let slashes = "/".repeat(64);
+        let id = node_id(&slashes).unwrap();
+        assert_eq!(node_of(&segment_of(&id)), Some(id));
+    }
+
+    #[test]
+    fn no_two_names_have_one_file() {
+        let names = ["/", "%s", "%", "%%", "%%s", "s", "/s", "%/"];
+        for (at, one) in names.iter().enumerate() {
+            for other in &names[at + 1..] {
+                let file = |name: &str| segment_of(&node_id(name).unwrap());
+                assert_ne!(file(one), file(other), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let name = "ä".repeat(20);
+        assert_eq!(member_name(&name), "ä".repeat(16));
+        assert_eq!(member_name("camera"), "camera");
+    }
+}

@@ -1,0 +1,291 @@
+//! What all handles of one node have in common.
+
+use super::chunks::{PlaceId, Pool};
+use super::door::Door;
+use super::error::{NodeError, SendError};
+use super::inbox::Inbox;
+use super::keeper::Keeper;
+use super::mapped::Mapped;
+use super::outgoing::Outgoing;
+use super::peer::Peer;
+use super::registry::{Place, Registry};
+use super::statistics::Lines;
+use super::watch::Watchers;
+use crate::config::Config;
+use crate::domain::Domain;
+use crate::fork::this_process;
+use crate::member::Member;
+use crate::park::FutexPark;
+use crate::segment::SegmentError;
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use rustix::process::Pid;
+use shm_primitives::identity::OwnerId;
+use shm_primitives::layout::lrpc::NodeId;
+use shm_primitives::segment::Control;
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The pool, for one thread at a time; there is one in it.
+pub(super) type PoolGuard = ArcMutexGuard<RawMutex, Option<Pool>>;
+
+/// The lane of `Node::send` to one destination.
+pub(super) type Connection = Arc<Mutex<Outgoing>>;
+
+/// The clock of heartbeats: milliseconds, from any moment, the same for all processes.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A node. Its fields are dropped in their order.
+pub(super) struct Shared {
+    /// Its place in the registry.
+    pub place: Mutex<Option<Place>>,
+    control: Mutex<Option<Control<'static>>>,
+    pub connections: Mutex<HashMap<NodeId, Connection>>,
+    pub inbox: Mutex<ManuallyDrop<Inbox>>,
+    pool: Arc<Mutex<Option<Pool>>>,
+    pub door: Arc<Door>,
+    pub registry: Registry,
+    /// `None` once it has left the domain.
+    member: Mutex<Option<Arc<Member>>>,
+    /// The one that looks after it. Also knows the peers.
+    pub keeper: Keeper,
+    pub watchers: Watchers,
+    pub statistics: Lines,
+    /// How many are about to do something under its id, and [`LEFT`].
+    users: AtomicUsize,
+    pub id: NodeId,
+    pub owner: OwnerId,
+    pub domain: Domain,
+    pub config: Config,
+    pub clock: Clock,
+    process: (Pid, u32),
+}
+
+/// The node has left, and goes when nobody uses it.
+const LEFT: usize = 1 << (usize::BITS - 1);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.id)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a node is made of.
+pub(super) struct Parts {
+    pub place: Place,
+    pub control: Control<'static>,
+    pub inbox: Inbox,
+    pub door: Arc<Door>,
+    pub registry: Registry,
+    pub member: Member,
+    pub keeper: Keeper,
+    pub id: NodeId,
+    pub domain: Domain,
+    pub config: Config,
+    pub clock: Clock,
+}
+
+impl Shared {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { place, control, inbox, door, registry, member, keeper, .. } = parts;
+        let Parts { id, domain, config, clock, .. } = parts;
+        Self {
+            place: Mutex::new(Some(place)),
+            control: Mutex::new(Some(control)),
+            connections: Mutex::default(),
+            inbox: Mutex::new(ManuallyDrop::new(inbox)),
+            pool: Arc::default(),
+            statistics: Lines::new(&door.own),
+            door,
+            registry,
+            owner: member.id(),
+            member: Mutex::new(Some(Arc::new(member))),
+            keeper,
+            watchers: Watchers::default(),
+            users: AtomicUsize::new(0),
+            id,
+            domain,
+            config,
+            clock,
+            process: this_process(),
+        }
+    }
+
+    /// The node's own segment.
+    pub fn own(&self) -> &Arc<Mapped> {
+        &self.door.own
+    }
+
+    /// Whether this is the process that joined, and no fork of it.
+    pub fn is_ours(&self) -> bool {
+        self.process == this_process()
+    }
+
+    #[inline]
+    pub fn has_left(&self) -> bool {
+        self.door.has_left()
+    }
+
+    /// Milliseconds of the heartbeats' clock, wrapping.
+    pub fn now(&self) -> u32 {
+        (self.clock)() as u32
+    }
+
+    /// This node as a member of its domain; `None` once it has left it.
+    pub fn member(&self) -> Option<Arc<Member>> {
+        self.member.lock().clone()
+    }
+
+    /// Says that something is about to be done, or held, under the node's id, until
+    /// [`exit`](Self::exit). False if the node has left.
+    #[inline]
+    pub fn enter(&self) -> bool {
+        if self.users.fetch_add(1, Ordering::AcqRel) & LEFT == 0 && self.is_ours() {
+            return true;
+        }
+        self.exit();
+        false
+    }
+
+    /// The reverse of [`enter`](Self::enter).
+    #[inline]
+    pub fn exit(&self) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == LEFT | 1 {
+            self.finish();
+        }
+    }
+
+    /// Wakes who waits for a message, for another reason.
+    pub fn ring(&self) {
+        self.own().layout.lanes().bell().shared_notifier().notify(&FutexPark::new());
+    }
+
+    /// Tells the keeper to look after a peer.
+    pub fn keep_watch_over(&self, peer: &Arc<Peer>) {
+        self.keeper.add(peer);
+    }
+
+    /// The pool, which is made at the first message of `length` bytes that needs it.
+    pub fn pool(self: Arc<Self>, length: usize) -> Result<PoolGuard, SendError> {
+        let most = usize::try_from(self.config.max_message_bytes).unwrap_or(usize::MAX);
+        if length > most {
+            return Err(SendError::TooLarge { found: length, most });
+        }
+        let mut guard = self.pool.lock_arc();
+        if guard.is_none() {
+            // More than one may stand in the way of a node that sends by several lanes to each.
+            let places = self.registry.places().saturating_mul(2).min(4096);
+            let frame = self.config.max_frame() as usize;
+            *guard = Some(Pool::make(&self.domain, self.owner, places, frame, most)?);
+        }
+        Ok(guard)
+    }
+
+    /// The pool, if there is one.
+    pub fn pool_if_any(&self) -> PoolGuard {
+        self.pool.lock_arc()
+    }
+
+    /// A lane is gone that had a place in the pool.
+    pub fn close_place(&self, place: PlaceId) {
+        if let Some(pool) = &mut *self.pool.lock() {
+            pool.close(place);
+        }
+    }
+
+    /// Leaves. What was sent arrives.
+    pub fn leave(&self) -> Result<(), NodeError> {
+        if !self.is_ours() || !self.enter() {
+            return Err(NodeError::NotJoined);
+        }
+        let left = self.leave_now();
+        self.exit();
+        left
+    }
+
+    fn leave_now(&self) -> Result<(), NodeError> {
+        if self.users.fetch_or(LEFT, Ordering::AcqRel) & LEFT != 0 {
+            return Err(NodeError::NotJoined);
+        }
+        // From here on nobody finds it.
+        self.door.shut();
+        drop(self.place.lock().take());
+        if let Some(mut control) = self.control.lock().take() {
+            control.close();
+        }
+        let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
+            // Somebody has removed the file.
+            Err(SegmentError::NotFound { .. }) => Ok(()),
+            other => other.map(|_| ()),
+        };
+        // Whoever waits for a message learns that there comes none.
+        self.ring();
+        // Lanes out of it: what is in them is the receivers' from here on. One that another thread
+        // is just sending through goes when that is done.
+        self.connections.lock().clear();
+        // Lanes into it; whoever reads does it when done.
+        if let Some(mut inbox) = self.inbox.try_lock() {
+            inbox.forget_lanes();
+        }
+        self.watchers.end();
+        tracing::info!(target: "shm_transport::node", node = %self.id, "left");
+        // It keeps the pool for as long as somebody reads what is in it.
+        let idle = self.pool.lock().as_mut().is_none_or(Pool::is_idle);
+        self.keeper.stop(idle);
+        unlinked.map_err(NodeError::from)
+    }
+
+    /// The last user is gone: so is everything that was held under the id, and the membership
+    /// itself.
+    #[cold]
+    fn finish(&self) {
+        if !self.is_ours() {
+            return;
+        }
+        let Some(member) = self.member.lock().take() else { return };
+        // One that was made when the others were just given up.
+        self.connections.lock().clear();
+        if let Some(mut inbox) = self.inbox.try_lock() {
+            inbox.forget_lanes();
+        }
+        if let Some(pool) = self.pool.lock().take()
+            && let Err(error) = pool.remove()
+        {
+            tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "a pool stays");
+        }
+        if let Err(error) = self.registry.remove_if_empty() {
+            tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "the registry stays");
+        }
+        let Some(member) = Arc::into_inner(member) else {
+            // Somebody is just asking about a death; the record goes with the process.
+            return;
+        };
+        // SAFETY: nobody uses the node, and nobody will: places, lanes, pool and segment were given
+        // back, or closed and unlinked, which nobody takes over.
+        if let Err(error) = unsafe { member.leave() } {
+            tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            // A forked child's copies are nobody's: none of the memory is there. What would touch
+            // it when dropped is left as it is.
+            std::mem::forget(self.place.get_mut().take());
+            std::mem::forget(self.control.get_mut().take());
+            std::mem::forget(std::mem::take(self.connections.get_mut()));
+            if let Some(mut pool) = self.pool.try_lock() {
+                std::mem::forget(pool.take());
+            }
+            return;
+        }
+        // SAFETY: once, here.
+        unsafe { ManuallyDrop::drop(self.inbox.get_mut()) };
+    }
+}

@@ -1,0 +1,237 @@
+//! Putting away what dead nodes left.
+//!
+//! Whatever a node has names its [`OwnerId`]: its place in the registry, its segment, its pool,
+//! its lanes into others' segments. When the kernel has convicted that id, all of it goes: the
+//! segments' names are taken away, the place in the registry is free. Receivers take back the
+//! lanes themselves, when they have read them; so the pool stays until no lane comes from the dead
+//! one any more, and its record in the table of members stays for as long, so that somebody finds
+//! it.
+//!
+//! Several may do this at once, and any of them may die in the middle: each step is done once, by
+//! whoever comes first, and the record goes last.
+
+use super::error::NodeError;
+use super::mapped::{HEADER, Mapped};
+use super::name::{is_node, node_of, pool_of};
+use super::registry::Registry;
+use crate::domain::{Domain, SegmentName};
+use crate::liveness::Verdict;
+use crate::member::{Member, remove_if_deserted};
+use crate::segment::{OpenOptions, Segment, SegmentError};
+use shm_primitives::identity::{Dead, OwnerId};
+use shm_primitives::layout::lrpc::NodeId;
+use shm_primitives::segment::{self as layout, Magic};
+
+/// The segment of the domain's members.
+const MEMBERS: &str = "members";
+
+/// What a member's state word says if it is a node: only records of such are put away here.
+pub(super) const STATE: u32 = u32::from_be_bytes(*b"NODE");
+
+/// Something that was put away, or would be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Swept {
+    /// A segment of the dead.
+    Segment(SegmentName),
+    /// A node's place in the registry.
+    Place(NodeId),
+    /// A record in the table of members.
+    Record(OwnerId),
+    /// The table of members, of whom none lives.
+    Members,
+}
+
+/// Puts away what dead nodes of a domain left; what that was. With `dry_run` it only says what it
+/// would. Living nodes, be they stopped or silent for however long, are not touched.
+///
+/// # Errors
+///
+/// A segment is none of this version, or the kernel refuses. What was put away before stays so.
+pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
+    if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
+        return Ok(Vec::new());
+    }
+    let member = Member::join(domain, "sweep")?;
+    member.membership().set_state(STATE);
+    let mut swept = Vec::new();
+    let done = sweep_all(domain, &member, dry_run, &mut swept);
+    // SAFETY: it holds nothing: what it took over it has released.
+    let last = unsafe { member.leave() };
+    done?;
+    let mut deserted = last?;
+    if !dry_run && !deserted && only_members(domain)? {
+        // Records of those that were no nodes, and had nothing that is left.
+        deserted = remove_if_deserted(domain)?;
+    }
+    if deserted {
+        swept.push(Swept::Members);
+    }
+    Ok(swept)
+}
+
+/// Whether there is nothing in the domain but its table of members.
+fn only_members(domain: &Domain) -> Result<bool, NodeError> {
+    for name in domain.segments().map_err(|error| listing(domain, error))? {
+        let name = name.map_err(|error| listing(domain, error))?;
+        if name.as_str() != MEMBERS {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn sweep_all(
+    domain: &Domain,
+    member: &Member,
+    dry_run: bool,
+    swept: &mut Vec<Swept>,
+) -> Result<(), NodeError> {
+    let table = member.processes();
+    let mut verdicts = Vec::new();
+    for verdict in table.verdicts() {
+        verdicts.push(verdict?);
+    }
+    let registry = Registry::open(domain)?;
+    for (id, verdict) in verdicts {
+        let Verdict::Dead(dead) = verdict else { continue };
+        if table.state(id) != Some(STATE) {
+            continue;
+        }
+        sweep_one(domain, member, registry.as_ref(), dead, dry_run, swept)?;
+    }
+    if let Some(registry) = registry
+        && !dry_run
+        && registry.remove_if_empty()?
+    {
+        swept.push(Swept::Segment(super::registry::name()));
+    }
+    Ok(())
+}
+
+/// Puts away what one dead node left. Says in `swept` what that was; false if something has to
+/// stay for now.
+pub(super) fn sweep_one(
+    domain: &Domain,
+    member: &Member,
+    registry: Option<&Registry>,
+    dead: Dead<OwnerId>,
+    dry_run: bool,
+    swept: &mut Vec<Swept>,
+) -> Result<bool, NodeError> {
+    if member.processes().state(dead.id()).is_none() {
+        // The record goes last, so that somebody else has done all of it.
+        return Ok(true);
+    }
+    let mut remains = false;
+    let pool = pool_of(dead.id());
+    if domain.path_of(&pool).exists() {
+        if is_read_from(domain, member, dead.id())? {
+            remains = true;
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run)? {
+            swept.push(Swept::Segment(pool));
+        }
+    }
+    for name in domain.segments().map_err(|error| listing(domain, error))? {
+        let Ok(name) = name else { continue };
+        if is_node(&name)
+            && is_of(domain, &name, dead.id())
+            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
+        {
+            swept.push(Swept::Segment(name));
+        }
+    }
+    if let Some(registry) = registry {
+        let table = registry.layout().registry();
+        let gone = |name| swept.push(Swept::Place(name));
+        if dry_run {
+            registry
+                .nodes()
+                .filter(|node| node.owner == dead.id())
+                .map(|node| node.id)
+                .for_each(gone);
+        } else if let Ok(recovery) = table.recover(dead, member.id()) {
+            let names = recovery.filter_map(|slot| slot.entry().and_then(|entry| entry.id().ok()));
+            names.for_each(gone);
+        }
+    }
+    if remains {
+        return Ok(false);
+    }
+    let cleared = if dry_run { 1 } else { member.processes().clear(dead, member.membership())? };
+    if cleared > 0 {
+        swept.push(Swept::Record(dead.id()));
+    }
+    Ok(true)
+}
+
+/// Whether any node of the domain has a lane from `sender`. A node that cannot be asked may have.
+fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<bool, NodeError> {
+    for name in domain.segments().map_err(|error| listing(domain, error))? {
+        let Some(id) = name.ok().as_ref().and_then(node_of) else { continue };
+        let opened = Mapped::open(
+            domain,
+            &id,
+            |segment, error| segment.refused(error),
+            |_, layout| Ok::<_, SegmentError>((layout.node(), layout.lanes().any_from(sender))),
+        );
+        match opened {
+            Ok((_, (node, true))) => {
+                // The lanes of a dead receiver are read by nobody.
+                if !matches!(member.processes().convict(node)?, Verdict::Dead(_)) {
+                    return Ok(true);
+                }
+            }
+            Ok((_, (_, false)))
+            | Err(SegmentError::NotFound { .. } | SegmentError::NotASegment { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a node's segment is `owner`'s, or may be: asked before its lock is taken.
+fn is_of(domain: &Domain, name: &SegmentName, owner: OwnerId) -> bool {
+    let known = Known::new(Magic::NODE, u32::MAX, []).oldest(0);
+    let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
+        // SAFETY: it is not used after this closure.
+        let header = layout::Segment::attach(unsafe { lasting(segment) }, &known);
+        Ok::<_, SegmentError>(header.map(|header| header.owner()))
+    });
+    match found {
+        Ok((_, Ok(found))) => found == Ok(Some(owner)),
+        // It is being closed, or made, or is none.
+        Ok((_, Err(_))) => true,
+        Err(_) => false,
+    }
+}
+
+/// Takes the name of a segment away if it is `owner`'s.
+fn unlink(
+    domain: &Domain,
+    name: &SegmentName,
+    magic: Magic,
+    owner: OwnerId,
+    dry_run: bool,
+) -> Result<bool, NodeError> {
+    let mut found = false;
+    let removed = Segment::unlink(domain, name, OpenOptions::new(HEADER), |segment| {
+        // Of any version. Whatever else it is, it is not known to be the dead one's.
+        found = layout::owner_of(&segment.region(), magic).ok().flatten() == Some(owner);
+        Ok::<_, SegmentError>(found && !dry_run)
+    });
+    match removed {
+        Ok(removed) => Ok(removed || found),
+        // Another was faster; or it is no segment, and stays.
+        Err(
+            SegmentError::NotFound { .. }
+            | SegmentError::TooShort { .. }
+            | SegmentError::NotWholePages { .. },
+        ) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn listing(domain: &Domain, error: std::io::Error) -> NodeError {
+    SegmentError::Os { path: domain.directory().into(), operation: "list", source: error }.into()
+}
