@@ -1,13 +1,14 @@
 //! A steady stream from one process to another that sleeps between messages, as a sensor's reader
 //! does: what a message costs in CPU time, of both processes together and in the kernel as well.
 
-use crate::frame::Template;
+use crate::frame::{Frame, Template};
 use crate::process::{self, Meeting, Work};
 use crate::region::Region;
 use crate::round_trip::Run;
 use crate::traffic::{FrameSender, FrameSleeper};
+use rustix::thread::futex::{Flags, wait, wake};
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,44 @@ pub fn alone(run: Run) -> Result<Duration, String> {
         (used() - before).as_nanos() as u64
     });
     Ok(Duration::from_nanos(process::all(vec![paced])?[0]))
+}
+
+/// What the waking alone costs at that pace: for each message a word stored and a wake, and a
+/// sleep on that word in the other process.
+///
+/// # Errors
+///
+/// When a process cannot be started, or fails.
+pub fn futexes(run: Run) -> Result<Duration, String> {
+    let word = Region::shared(size_of::<AtomicU32>()).map_err(|e| e.to_string())?;
+    // SAFETY: the mapping is zeroed, aligned to a page and as long as the word, and outlives the
+    // borrow.
+    let word = Word(unsafe { word.base().cast::<AtomicU32>().as_ref() });
+    let (mut tx, mut rx) = (word, word);
+    between(run, |writing| writing.go::<8>(&mut tx), |reading| reading.go::<8>(&mut rx))
+}
+
+/// How many messages there have been. It carries nothing of them.
+#[derive(Clone, Copy)]
+struct Word<'a>(&'a AtomicU32);
+
+impl FrameSender<8> for Word<'_> {
+    fn try_send(&mut self, frame: Frame<'_, 8>) -> bool {
+        self.0.store(frame.number() as u32 + 1, Ordering::Release);
+        wake(self.0, Flags::empty(), 1).expect("a mapped word");
+        true
+    }
+}
+
+impl FrameSleeper<8> for Word<'_> {
+    fn recv(&mut self, frame: Frame<'_, 8>) {
+        let seen = frame.number() as u32;
+        // Another that came meanwhile changes the word as well.
+        while self.0.load(Ordering::Acquire) == seen {
+            // Woken, or changed before; looked at again in each case.
+            let _ = wait(self.0, Flags::empty(), seen, None);
+        }
+    }
 }
 
 /// The process that writes.

@@ -1,5 +1,9 @@
 //! `iceoryx2`: its publish-subscribe between two processes that poll. A sample is loaned, written
 //! in place and sent, and read in place.
+//!
+//! A subscriber takes part in a connection from its next look on, and until then a publisher whose
+//! samples are all under way drops them. So the publishers connect first, then the subscribers, and
+//! then the first sample is sent.
 
 use crate::cases::{node, text};
 use crate::place::Place;
@@ -9,6 +13,7 @@ use benches::traffic::{FrameReceiver, FrameSender};
 use benches::{one_way, round_trip};
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::port::update_connections::UpdateConnections;
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use std::time::Duration;
@@ -94,12 +99,18 @@ pub fn one_way<const N: usize>(
             let service = service::<N>(&node, "there", samples).expect("a service");
             let mut tx = publisher(&service).expect("a publisher");
             writing.meet();
+            tx.0.update_connections().expect("a connection");
+            writing.meet();
+            writing.meet();
             writing.go(&mut tx);
         },
         |reading| {
             let node = node(place).expect("a node");
             let service = service::<N>(&node, "there", samples).expect("a service");
             let mut rx = subscriber(&service, samples).expect("a subscriber");
+            reading.meet();
+            reading.meet();
+            rx.0.update_connections().expect("a connection");
             reading.meet();
             reading.go(&mut rx)
         },
@@ -123,6 +134,10 @@ pub fn round_trip<const N: usize>(place: &Place, run: Run) -> Result<Duration, S
             let mut tx = publisher(&there).expect("a publisher");
             let mut rx = subscriber(&back, SAMPLES).expect("a subscriber");
             asking.meet();
+            tx.0.update_connections().expect("a connection");
+            asking.meet();
+            rx.0.update_connections().expect("a connection");
+            asking.meet();
             asking.go(&mut tx, &mut rx)
         },
         |answering| {
@@ -131,6 +146,10 @@ pub fn round_trip<const N: usize>(place: &Place, run: Run) -> Result<Duration, S
             let back = service::<N>(&node, "back", SAMPLES).expect("a service");
             let mut tx = publisher(&back).expect("a publisher");
             let mut rx = subscriber(&there, SAMPLES).expect("a subscriber");
+            answering.meet();
+            tx.0.update_connections().expect("a connection");
+            answering.meet();
+            rx.0.update_connections().expect("a connection");
             answering.meet();
             answering.go(&mut tx, &mut rx);
         },
