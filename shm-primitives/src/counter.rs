@@ -13,9 +13,9 @@
 //!      0     4  low            bits 0 to 31 of the value
 //!      4     4  high           bits 31 to 62 of the value
 //!
-//!            62                            31                             0
-//!     high  [ . . . . . . . . . . . . . . . x ]
-//!      low                                [ x . . . . . . . . . . . . . . . ]
+//!       bit      62                  31                  0
+//!      high    [ . . . . . . . . . . x ]
+//!       low                        [ x . . . . . . . . . . ]
 //! ```
 //!
 //! Both words are little-endian `u32`. They share bit 31, x: where it differs, `high` is behind

@@ -51,6 +51,8 @@ struct Lanes {
     vain: u32,
     park: FutexPark,
     filter: Filter,
+    /// How many changes of the filter were seen.
+    changes: u32,
     counters: [CounterWriter<'static>; 4],
     door: Arc<Door>,
     domain: Domain,
@@ -89,7 +91,7 @@ unsafe impl Send for Found {}
 unsafe impl Sync for Found {}
 
 impl Inbox {
-    pub fn new(door: &Arc<Door>, domain: &Domain, filter: Filter, wait: Wait) -> Self {
+    pub fn new(door: &Arc<Door>, domain: &Domain, wait: Wait) -> Self {
         let own = &door.own;
         let park = match wait {
             Wait::Block => FutexPark::new().without_spinning(),
@@ -104,7 +106,9 @@ impl Inbox {
                 turn: 0,
                 vain: 0,
                 park,
-                filter,
+                filter: Filter::ALL,
+                // Not seen yet.
+                changes: u32::MAX,
                 counters: statistics::receiving(own),
                 door: Arc::clone(door),
                 domain: domain.clone(),
@@ -114,10 +118,6 @@ impl Inbox {
             wait,
             park,
         }
-    }
-
-    pub fn set_filter(&mut self, filter: Filter) {
-        self.lanes.filter = filter;
     }
 
     /// Gives up all lanes: the node has left.
@@ -431,6 +431,9 @@ impl Lanes {
         let whole = NonNull::from(&*frame);
         let parsed = frame::parse(&frame);
         let Some((label, content)) = parsed else { return Err(self.corrupt(at)) };
+        if let Some(filter) = self.door.new_filter(&mut self.changes) {
+            self.filter = filter;
+        }
         if !self.filter.admits(label) {
             if let Content::Chunk(chunk) = content {
                 // To give it back it has to be borrowed.

@@ -5,6 +5,7 @@
 //! the join somebody recovers, and the structure holds what its module promises.
 
 pub mod channel;
+pub mod counter;
 pub mod frame;
 pub mod monitor;
 pub mod pool;
@@ -35,6 +36,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     table::MODELS,
     segment::MODELS,
     pool::MODELS,
+    counter::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.
