@@ -135,9 +135,10 @@ fn names_that_look_alike() {
         let found: HashSet<_> = names
             .iter()
             .map(|_| node.recv().unwrap())
-            .map(|m| (m.sender().to_string(), m[0]))
+            .map(|m| (m.sender().as_bytes().to_vec(), m[0]))
             .collect();
-        let expected = names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), at as u8));
+        let expected =
+            names.iter().enumerate().map(|(at, name)| (name.as_bytes().to_vec(), at as u8));
         assert_eq!(found, expected.collect());
     }
     drop(nodes);

@@ -1,7 +1,7 @@
 //! Nodes are killed, stopped and continued.
 
 use crate::child::Child;
-use crate::help::{PATIENCE, Place, builder, check, join, payload, soon};
+use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, soon};
 use shm_transport::config::Full;
 use shm_transport::node::{NodeError, NodeState, SendError, sweep};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn the_receiver_is_killed() {
     }
     assert!(!here.is_local("there"));
     drop((sender, here));
-    soon("nothing is left", || place.files().is_empty());
+    leaves_nothing(&place);
 }
 
 /// A sender that waits for room does not wait for the dead.
@@ -97,7 +97,7 @@ fn the_sender_is_killed() {
         here.stats().lanes_in == 0
     });
     drop(here);
-    soon("nothing is left", || place.files().is_empty());
+    leaves_nothing(&place);
 }
 
 /// All that a sender was told is accepted arrives, also if nobody has looked before its death.

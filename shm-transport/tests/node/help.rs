@@ -5,7 +5,7 @@ pub use crate::segment_help::Place;
 
 use shm_transport::config::Config;
 use shm_transport::domain::Domain;
-use shm_transport::node::{Node, NodeBuilder};
+use shm_transport::node::{Node, NodeBuilder, sweep};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -32,6 +32,13 @@ pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// After a sweep, which puts away those who died when nobody was left to do so.
+#[track_caller]
+pub fn leaves_nothing(place: &Place) {
+    sweep::sweep(&place.domain, false).unwrap();
+    assert_eq!(place.files(), [""; 0]);
 }
 
 /// Bytes of memory that the files of a directory take.

@@ -1,7 +1,7 @@
 //! Messages that are too large for a lane.
 
 use crate::child::Child;
-use crate::help::{PATIENCE, Place, builder, check, join, payload, resident, soon};
+use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, resident, soon};
 use shm_transport::config::Full;
 use shm_transport::node::SendError;
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn the_sender_is_gone_before_they_are_read() {
         });
         drop(child);
         drop(here);
-        soon("nothing is left", || place.files().is_empty());
+        leaves_nothing(&place);
     }
 }
 
@@ -103,7 +103,7 @@ fn the_receiver_is_killed() {
     }
     soon("the memory is given back", || resident(&place.directory) < small + (300 << 10));
     drop(here);
-    soon("nothing is left", || place.files().is_empty());
+    leaves_nothing(&place);
 }
 
 /// A pool that is idle gives its memory back, and takes it again.

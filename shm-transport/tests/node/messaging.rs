@@ -292,3 +292,44 @@ fn who_sends_without_a_pause_does_not_starve_others() {
     drop(late);
     panic!("its message waits for ever");
 }
+
+/// Of many lanes those in which nothing comes are looked at seldom. They are not forgotten when
+/// others end and few are left.
+#[test]
+fn quiet_lanes_among_many() {
+    let place = Place::new();
+    let here = join(&place, "here");
+    let mut child = Child::start(&place);
+    child.expect("join-many n 0 20", "joined");
+    for from in 0..20 {
+        child.expect(&format!("send n{from} here {from} 0 1 50"), "sent");
+    }
+    for _ in 0..20 {
+        check(&here.recv().unwrap());
+    }
+    let cool = || {
+        // In vain, for long enough.
+        let mut receiver = here.receiver().unwrap();
+        for _ in 0..20_000 {
+            assert!(receiver.read().unwrap().is_none());
+        }
+    };
+    cool();
+    for from in 0..20 {
+        child.expect(&format!("send n{from} here {from} 1 1 50"), "sent");
+        assert_eq!(check(&here.recv_timeout(PATIENCE).unwrap().unwrap()), (from, 1));
+    }
+    cool();
+    for from in 0..10 {
+        child.expect(&format!("leave n{from}"), "left");
+    }
+    soon("ten lanes are left", || {
+        assert!(here.try_recv().unwrap().is_none());
+        here.stats().lanes_in == 10
+    });
+    for from in 10..20 {
+        child.expect(&format!("send n{from} here {from} 2 1 50"), "sent");
+        let message = here.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(check(&message.expect("it is forgotten")), (from, 2));
+    }
+}
