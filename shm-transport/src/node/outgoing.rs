@@ -276,7 +276,8 @@ impl Outgoing {
     #[cold]
     fn try_send_large(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
         let to = self.ends.peer.id;
-        let mut guard = self.ends.shared.clone().pool(payload.len())?;
+        let guard = self.ends.shared.clone().pool(payload.len())?;
+        let Some(mut guard) = guard else { return Err(SendError::Full { to }) };
         let Some(pool) = guard.as_mut() else { unreachable!("made by the call before") };
         let place = self.place_in(pool)?;
         let Some(mut loan) = pool.loan(payload.len())? else { return Err(SendError::Full { to }) };
@@ -437,7 +438,8 @@ impl Outgoing {
 
     fn try_grant_chunk(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
         let to = self.ends.peer.id;
-        let mut guard = self.ends.shared.clone().pool(length)?;
+        let guard = self.ends.shared.clone().pool(length)?;
+        let Some(mut guard) = guard else { return Err(SendError::Full { to }) };
         let Some(pool) = guard.as_mut() else { unreachable!("made by the call before") };
         let place = self.place_in(pool)?;
         let Some(loan) = pool.loan(length)? else { return Err(SendError::Full { to }) };

@@ -297,3 +297,61 @@ fn from_within_a_callback() {
     drop((node, other));
     crate::help::nothing_is_left(&place);
 }
+
+/// Large messages that nobody will read keep nothing: not those to oneself, nor those of two that
+/// have left, each with some of the other's.
+#[test]
+fn unread_chunks_keep_nothing() {
+    let place = Place::new();
+    for by_sender in [false, true] {
+        let nodes = ["one", "two"].map(|name| join(&place, name));
+        for node in &nodes {
+            for to in ["one", "two"] {
+                let large = payload(1, 0, 1 << 20);
+                if by_sender {
+                    // It is gone before its receiver is.
+                    node.sender(to).unwrap().send(&large).unwrap();
+                } else {
+                    node.send(to, &large).unwrap();
+                }
+            }
+        }
+        // One of them has taken up its lanes.
+        let mut receiver = nodes[1].receiver().unwrap();
+        check(&receiver.read_wait().unwrap());
+        drop(receiver);
+        nodes[0].leave().unwrap();
+        nodes[1].leave().unwrap();
+        crate::help::nothing_is_left(&place);
+    }
+}
+
+/// A grant of a chunk does not keep the node from being looked after, nor its thread from sending.
+#[test]
+fn a_grant_in_hand() {
+    let place = Place::new();
+    let node = builder(&place.domain, "node")
+        .heartbeat(Duration::from_millis(10))
+        .silent_after(Duration::from_millis(500))
+        .full(Full::Error)
+        .join()
+        .unwrap();
+    let mut child = crate::child::Child::joined(&place, "there", "");
+    let mut sender = node.sender("there").unwrap();
+    let mut other = node.sender("there").unwrap();
+    let grant = sender.grant(1 << 20).unwrap();
+    assert!(matches!(other.send(&[0; 1 << 20]), Err(SendError::Full { .. })));
+    assert!(matches!(node.send("there", &[0; 1 << 20]), Err(SendError::Full { .. })));
+    assert_eq!(node.broadcast(&[0; 1 << 20]).unwrap(), 0);
+    other.send(&payload(1, 0, 100)).unwrap();
+    child.expect("receive there 10000", "node 1 0 100");
+    child.kill();
+    crate::help::soon("its death is noted", || {
+        matches!(other.try_send(b"x"), Err(SendError::Dead { .. }))
+    });
+    drop(grant);
+    drop((sender, other));
+    crate::help::soon("what it had is put away", || node.nodes().unwrap().len() == 1);
+    drop(node);
+    crate::help::leaves_nothing(&place);
+}
