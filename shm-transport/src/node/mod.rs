@@ -416,14 +416,20 @@ impl Node {
     /// there. A death is told within milliseconds, the rest within a tenth of a second.
     #[must_use]
     pub fn watch(&self) -> Watch {
+        if !self.shared.is_ours() {
+            return Watch::ended();
+        }
         let watch = self.shared.watchers.add();
         self.shared.keeper.ring();
         watch
     }
 
-    /// What it has done since it joined.
+    /// What it has done since it joined; nothing in a forked child, who did not.
     #[must_use]
     pub fn stats(&self) -> Statistics {
+        if !self.shared.is_ours() {
+            return Statistics::default();
+        }
         self.shared.statistics.sum(self.shared.own())
     }
 }

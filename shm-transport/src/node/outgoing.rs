@@ -48,9 +48,21 @@ pub(super) struct Ends {
 }
 
 /// What the lane lies in.
-enum Way {
+#[derive(Clone)]
+pub(super) enum Way {
     Remote(Arc<Mapped>),
     Local { door: Arc<Door>, _lane: Arc<LocalLane> },
+}
+
+impl Way {
+    /// Whether the destination has left; one that has died has not.
+    #[inline]
+    pub fn has_left(&self) -> bool {
+        match self {
+            Self::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
+            Self::Local { door, .. } => door.has_left(),
+        }
+    }
 }
 
 /// What a sender counts.
@@ -136,11 +148,7 @@ impl Outgoing {
     pub fn check(&self) -> Result<(), SendError> {
         let ends = &*self.ends;
         ends.peer.check()?;
-        let gone = match &ends.way {
-            Way::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
-            Way::Local { door, .. } => door.has_left(),
-        };
-        if gone { Err(self.note_left()) } else { Ok(()) }
+        if ends.way.has_left() { Err(self.note_left()) } else { Ok(()) }
     }
 
     #[cold]
@@ -292,7 +300,7 @@ impl Outgoing {
         match self.ends.place {
             Some(place) => Ok(place),
             None => {
-                let place = pool.enter(&self.ends.peer)?;
+                let place = pool.enter(&self.ends.peer, &self.ends.way)?;
                 self.ends.place = Some(place);
                 Ok(place)
             }
