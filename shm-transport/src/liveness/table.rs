@@ -254,6 +254,12 @@ impl<'a> ProcessTable<'a> {
         }
     }
 
+    /// Whether the record of `id` is held under that id now. Not if it has left, or its record was
+    /// cleared, or is just being cleared by an heir.
+    pub fn has_record(&self, id: OwnerId) -> bool {
+        self.slots.owner(id.index()) == Some(id)
+    }
+
     /// Every id that a record is held by now, with its verdict: who looks after the others goes
     /// through it, repairs what each dead one held, and [clears](Self::clear) its record.
     pub fn verdicts(

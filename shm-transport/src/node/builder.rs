@@ -148,7 +148,6 @@ impl NodeBuilder {
             None => config.to_domain()?,
         };
         let clock = clock.unwrap_or_else(|| Arc::new(monotonic));
-        let keeper = Keeper::start()?;
         // A record for each node, and for whoever else is a member.
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);

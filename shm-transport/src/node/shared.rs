@@ -217,8 +217,6 @@ impl Shared {
         let mut control = self.control.lock().take();
         if let Some(control) = &mut control {
             control.close();
-            // It stays the owner's: should it die before the name is gone, somebody has to know.
-            control.keep();
         }
         let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
             // Somebody has removed the file.

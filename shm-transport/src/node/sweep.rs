@@ -92,7 +92,7 @@ fn sweep_all(
         verdicts.push(verdict?);
     }
     let registry = Registry::open(domain)?;
-    for (id, verdict) in verdicts {
+    for (_, verdict) in verdicts {
         let Verdict::Dead(dead) = verdict else { continue };
         if !is_ours(table, dead) {
             continue;
@@ -125,7 +125,7 @@ pub(super) fn sweep_one(
     dry_run: bool,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
-    if member.processes().state(dead.id()).is_none() {
+    if !member.processes().has_record(dead.id()) {
         // The record goes last, so that somebody else has done all of it.
         return Ok(true);
     }
