@@ -1,10 +1,17 @@
 //! What the tool does, a file for each command.
 
+mod bench;
 mod clean;
 mod doctor;
 mod inspect;
+mod joining;
 mod list;
 mod manual;
+mod metrics;
+mod pipe;
+mod recv;
+mod send;
+mod top;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -17,6 +24,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Inspect(options) => inspect::run(&global, &options),
         Command::Clean(options) => clean::run(&global, &options),
         Command::Doctor(format) => doctor::run(&global, format),
+        Command::Top(options) => top::run(&global, &options),
+        Command::Metrics(options) => metrics::run(&global, &options),
+        Command::Send(options) => send::run(&global, &options),
+        Command::Recv(options) => recv::recv(&global, &options),
+        Command::Echo(options) => recv::echo(&global, &options),
+        Command::Pipe(options) => pipe::run(&global, &options),
+        Command::Bench(options) => bench::run(&global, &options),
         Command::Man(options) => manual::man(&options),
         Command::Completions(options) => manual::completions(options.shell),
     }
