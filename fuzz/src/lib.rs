@@ -12,6 +12,7 @@
 mod channel;
 #[path = "../../shm-primitives/tests/common/mod.rs"]
 mod common;
+mod counter;
 mod frame;
 mod message;
 mod monitor;
@@ -22,6 +23,7 @@ mod table;
 mod wake;
 
 pub use channel::hostile as channel_hostile;
+pub use counter::counter;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use message::parse as message;
 pub use monitor::monitor;
@@ -48,6 +50,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("segment_hostile", segment_hostile),
     ("layout_hostile", layout_hostile),
     ("pool_hostile", pool_hostile),
+    ("counter", counter),
 ];
 
 #[cfg(fuzzing)]

@@ -1,9 +1,11 @@
 //! The models, a file for each structure.
 
 pub mod channel;
+pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
 pub mod frame;
+pub mod lane;
 pub mod monitor;
 pub mod part;
 pub mod pool;
@@ -26,6 +28,8 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         table::MODELS,
         segment::MODELS,
         pool::MODELS,
+        counter::MODELS,
+        lane::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

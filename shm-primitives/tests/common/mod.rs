@@ -3,6 +3,8 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
 
+pub mod counter;
+pub mod lane;
 pub mod memory;
 pub mod monitor;
 pub mod park;

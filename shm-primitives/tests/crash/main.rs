@@ -8,8 +8,10 @@
 mod channel;
 #[path = "../common/mod.rs"]
 mod common;
+mod counter;
 mod frame;
 mod harness;
+mod lane;
 mod layout;
 mod monitor;
 mod pool;

@@ -5,7 +5,9 @@
 //! the join somebody recovers, and the structure holds what its module promises.
 
 pub mod channel;
+pub mod counter;
 pub mod frame;
+pub mod lane;
 pub mod monitor;
 pub mod pool;
 pub mod ready;
@@ -35,6 +37,8 @@ pub const ALL: &[&[(&str, fn())]] = &[
     table::MODELS,
     segment::MODELS,
     pool::MODELS,
+    lane::MODELS,
+    counter::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod clean;
+mod demo;
 mod doctor;
 mod inspect;
 mod joining;
@@ -13,6 +14,8 @@ mod recv;
 mod send;
 mod top;
 
+pub use demo::Demo;
+
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 
@@ -23,6 +26,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::List(options) => list::run(&global, &options),
         Command::Inspect(options) => inspect::run(&global, &options),
         Command::Clean(options) => clean::run(&global, &options),
+        Command::Demo(options) => demo::run(&global, &options),
         Command::Doctor(format) => doctor::run(&global, format),
         Command::Top(options) => top::run(&global, &options),
         Command::Metrics(options) => metrics::run(&global, &options),
