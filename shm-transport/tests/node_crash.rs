@@ -13,6 +13,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use segment_help::{Place, again};
 use shm_primitives::sync::crash::run_until;
 use shm_transport::domain::Domain;
+use shm_transport::member::Member;
 use shm_transport::node::{Node, NodeBuilder, NodeError, SendError, sweep};
 use std::fmt;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
@@ -411,7 +412,9 @@ fn at_steps(what: Operation) {
         return;
     }
     let steps = round(u32::MAX).expect("it has no step to die at");
-    let stride = variable("SHM_CRASH_EVERY").unwrap_or((steps / MOST) | 1);
+    // What is done after a death depends on the step: whether it is even, and what is left of it
+    // when divided by 3.
+    let stride = variable("SHM_CRASH_EVERY").unwrap_or((steps / MOST).div_ceil(6) * 6 + 1);
     // How many there are differs a little from time to time.
     let mut deaths = 0;
     for step in (0..).step_by(stride as usize) {
@@ -508,10 +511,14 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
                 }
             });
         }
-        for node in &nodes {
-            let found =
-                drain(node, "victim", if node.id().as_bytes() == b"one" { least.len() } else { 0 });
-            assert!(found == least || found == all, "{}: {found:?}", node.id());
+        if let [one, others @ ..] = &*nodes {
+            let found = drain(one, "victim", least.len());
+            assert!(found == least || found == all, "{found:?}");
+            let also = if what == Broadcast { all } else { &[] };
+            for other in others {
+                let found = drain(other, "victim", 0);
+                assert!(found.is_empty() || found == also, "{found:?}");
+            }
         }
     } else {
         for node in nodes.iter().take(if what == Broadcast { 2 } else { 1 }) {
@@ -530,7 +537,7 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
     for node in &nodes {
         assert_eq!(drain(node, "nobody", 0), [0; 0], "late");
     }
-    nothing_stays(what, nodes, &place, even);
+    nothing_stays(what, nodes, &place, step);
     steps
 }
 
@@ -573,29 +580,51 @@ fn nothing_leaks(one: &Node, two: &Node) {
     });
 }
 
-/// The survivors leave, and all is gone.
-fn nothing_stays(what: Operation, nodes: Vec<Node>, place: &Place, even: bool) {
-    if even && what.is_looked_after() {
-        // They put away by themselves what the dead left.
-        eventually("the dead stay", || {
-            let known = nodes[0].nodes().unwrap().len();
-            let segments = place.files().len();
-            let pools = place.files().iter().filter(|name| name.contains(".pool.")).count();
-            // Its own pool it keeps.
-            let own = usize::from(pools == 1);
-            (known == nodes.len() && segments == 2 + nodes.len() + own).then_some(())
-        });
-        drop(nodes);
-        eventually(&format!("left by those who left: {:?}", place.files()), || {
-            place.files().is_empty().then_some(())
-        });
-        return;
+/// All leave, and all is gone.
+fn nothing_stays(what: Operation, mut nodes: Vec<Node>, place: &Place, step: u32) {
+    let joins = step % 3 == 1;
+    if joins {
+        // All that are left are dead; the next who joins finds them.
+        nodes.clear();
+        nodes.push(builder(&place.domain, "next").join().unwrap());
     }
-    drop(nodes);
-    eventually("swept in vain", || {
-        let swept = sweep::sweep(&place.domain, false).unwrap();
-        (swept.is_empty() && place.files().is_empty()).then_some(())
+    if !joins && (step % 3 == 2 || !what.is_looked_after()) {
+        drop(nodes);
+        return eventually("swept in vain", || {
+            let swept = sweep::sweep(&place.domain, false).unwrap();
+            (swept.is_empty() && place.files().is_empty()).then_some(())
+        });
+    }
+    // They put away by themselves what the dead left.
+    let observer = Member::join(&place.domain, "observer").unwrap();
+    eventually("the dead stay", || {
+        let (known, records) = (nodes[0].nodes().unwrap(), observer.processes().verdicts());
+        let own = |file: &String| {
+            file.contains(".pool.") && nodes.iter().any(|node| file.ends_with(&pool_of(node)))
+        };
+        let files = place.files().iter().filter(|file| !own(file)).count();
+        let found = (known.len(), records.count() - 1, files - 2);
+        (found == (nodes.len(), nodes.len(), nodes.len())).then_some(())
     });
+    // SAFETY: it holds nothing.
+    unsafe { observer.leave() }.unwrap();
+    drop(nodes);
+    let mut files = Vec::new();
+    for _ in 0..PATIENCE {
+        files = place.files();
+        if files.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("left by those who left: {files:?}");
+}
+
+/// What the file of its pool ends with.
+fn pool_of(node: &Node) -> String {
+    let nodes = node.nodes().unwrap();
+    let owner = nodes.iter().find(|one| one.id == *node.id()).unwrap().owner;
+    format!(".pool.{}-{}", owner.index(), owner.generation())
 }
 
 macro_rules! operations {

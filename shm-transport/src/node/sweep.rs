@@ -92,7 +92,7 @@ fn sweep_all(
         verdicts.push(verdict?);
     }
     let registry = Registry::open(domain)?;
-    for (id, verdict) in verdicts {
+    for (_, verdict) in verdicts {
         let Verdict::Dead(dead) = verdict else { continue };
         if !is_ours(table, dead) {
             continue;
