@@ -32,7 +32,7 @@ const CHUNKS: usize = 4;
 
 /// How long to wait for what must come, in tries of a millisecond or more. Not a time: all that
 /// runs here may be stopped for minutes.
-const PATIENCE: u32 = 20_000;
+const PATIENCE: u32 = 3_000;
 
 /// What is done under a budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -597,8 +597,18 @@ fn nothing_stays(what: Operation, mut nodes: Vec<Node>, place: &Place, step: u32
     }
     // They put away by themselves what the dead left.
     let observer = Member::join(&place.domain, "observer").unwrap();
+    let mut tries = 0;
     eventually("the dead stay", || {
+        tries += 1;
         let (known, records) = (nodes[0].nodes().unwrap(), observer.processes().verdicts());
+        if tries == PATIENCE {
+            let records: Vec<_> = observer
+                .processes()
+                .verdicts()
+                .map(|it| it.map(|(id, verdict)| (id, verdict, observer.processes().process(id))))
+                .collect();
+            eprintln!("{known:?} {records:#?} {:?}", place.files());
+        }
         let own = |file: &String| {
             file.contains(".pool.") && nodes.iter().any(|node| file.ends_with(&pool_of(node)))
         };

@@ -262,6 +262,12 @@ impl<'a> ProcessTable<'a> {
         self.slots.owners().map(|(_, id)| Ok((id, self.convict(id)?)))
     }
 
+    /// Whether a record is `id`'s: its own, with or without anything written, or one that it was
+    /// clearing.
+    pub(crate) fn has_records_of(&self, id: OwnerId) -> bool {
+        self.slots.owners().any(|(_, owner)| owner == id)
+    }
+
     /// Gives the record of a dead process back, after everything else that it held was
     /// recovered: what still names it afterwards can be recovered too, but nobody finds it by
     /// going through the records. Also the records that it was itself clearing when it died.
