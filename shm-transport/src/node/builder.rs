@@ -152,8 +152,6 @@ impl NodeBuilder {
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
         let options = JoinOptions::new().records(records).role(sweep::ROLE);
-        // Before anything is taken that would have to be given back.
-        let keeper = Keeper::start()?;
         let member = Member::join_with(&domain, member_name(&name), options)?;
         let joined = take_places(&domain, &id, &config, &member, (clock)() as u32);
         let (own, control, registry, place) = match joined {
