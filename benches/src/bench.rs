@@ -134,6 +134,26 @@ impl Bench {
         Ok(())
     }
 
+    /// Measures something of ours beside the most that it may be.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn within(
+        &self,
+        case: &str,
+        unit: &'static str,
+        most: f64,
+        run: impl FnMut() -> Result<f64, String>,
+    ) -> Result<(), String> {
+        if !self.begin_row(case, "most") {
+            return Ok(());
+        }
+        let summary = self.plan.repeat(run)?;
+        self.print(&Row::within(self.group, case, unit, summary, most));
+        Ok(())
+    }
+
     /// Whether the row is asked for; if so says that it is begun.
     fn begin_row(&self, case: &str, other: &str) -> bool {
         let row = format!("{case} / {other}");

@@ -49,6 +49,13 @@ pub struct Frame<'a, const N: usize> {
 }
 
 impl<const N: usize> Frame<'_, N> {
+    /// Its number.
+    #[inline]
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.counter
+    }
+
     /// Writes the frame, every byte of it.
     #[inline]
     pub fn fill(self, into: &mut [MaybeUninit<u8>; N]) {

@@ -1,6 +1,8 @@
 //! What there is to compare.
 
 pub mod frames;
+pub mod memory;
+pub mod node;
 pub mod rtt;
 pub mod segment;
 pub mod spsc;
@@ -23,6 +25,8 @@ pub const ALL: &[Group] = &[
     Group { name: "rtt", run: rtt::run },
     Group { name: "wake", run: wake::run },
     Group { name: "segment", run: segment::run },
+    Group { name: "node", run: node::run },
+    Group { name: "memory", run: memory::run },
 ];
 
 /// The names of the groups.

@@ -7,12 +7,14 @@
 pub mod chunk;
 pub mod errand;
 pub mod frame;
+pub mod one_way;
 pub mod pace;
 pub mod pin;
 pub mod process;
 pub mod region;
 pub mod round_trip;
 pub mod spin;
+pub mod steady;
 pub mod stream;
 pub mod traffic;
 

@@ -16,17 +16,26 @@ const GAP: f64 = 1.5;
 pub struct Side<'a> {
     run: Box<dyn FnMut(u64) -> Result<Duration, String> + 'a>,
     count: u64,
+    /// Whether that many are sent however long it takes.
+    fixed: bool,
 }
 
 impl<'a> Side<'a> {
     /// The side whose runs that closure makes; it returns what the messages took together.
     pub fn new(run: impl FnMut(u64) -> Result<Duration, String> + 'a) -> Self {
-        let run = Box::new(run);
-        Self { run, count: 256 }
+        Self { run: Box::new(run), count: 256, fixed: false }
+    }
+
+    /// The same, always of so many messages: of a pace that does not depend on the side.
+    pub fn of(count: u64, run: impl FnMut(u64) -> Result<Duration, String> + 'a) -> Self {
+        Self { run: Box::new(run), count, fixed: true }
     }
 
     /// Finds how many messages take about that long.
     fn size(&mut self, target: Duration) -> Result<(), String> {
+        if self.fixed {
+            return Ok(());
+        }
         loop {
             let share = (self.run)(self.count)?.div_duration_f64(target);
             // Short runs say little of long ones, so they are not trusted with the rest.
@@ -92,7 +101,16 @@ impl Plan {
     ///
     /// When a run fails.
     pub fn count(self, mut run: impl FnMut(u64) -> Result<f64, String>) -> Result<Summary, String> {
-        let samples: Result<_, _> = (0..self.runs).map(|_| run(COUNTED)).collect();
+        self.repeat(|| run(COUNTED))
+    }
+
+    /// Runs what is a result by itself.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn repeat(self, mut run: impl FnMut() -> Result<f64, String>) -> Result<Summary, String> {
+        let samples: Result<_, _> = (0..self.runs).map(|_| run()).collect();
         Ok(Summary::of(samples?))
     }
 }

@@ -1,5 +1,7 @@
 //! Our side of every comparison: the one place that names our rings.
 
+pub mod node;
+
 use crate::frame::Frame;
 use crate::region::Region;
 use crate::traffic::{BatchReceiver, BatchSender, FrameReceiver, FrameSender, Receiver, Sender};

@@ -6,3 +6,4 @@ pub mod heapless;
 pub mod kanal;
 pub mod ringbuf;
 pub mod rtrb;
+pub mod udp;

@@ -31,6 +31,12 @@ impl Cpus {
             None => Err(format!("needs two CPUs, and this process may run on CPU {first} only")),
         }
     }
+
+    /// The same two in the other order.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        Self { first: self.second, second: self.first }
+    }
 }
 
 /// Names the core of a CPU; the same for all where the kernel does not tell.

@@ -22,6 +22,10 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     to_limit: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    most: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_most: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     floor: Option<f64>,
@@ -55,6 +59,8 @@ impl Row {
             ratio: None,
             limit: None,
             to_limit: None,
+            most: None,
+            to_most: None,
             runs: None,
             floor: None,
             spread: None,
@@ -113,6 +119,22 @@ impl Row {
         }
     }
 
+    /// Ours beside the most that it may be; as many times that.
+    #[must_use]
+    pub fn within(
+        group: &'static str,
+        case: &str,
+        unit: &'static str,
+        ours: Summary,
+        most: f64,
+    ) -> Self {
+        Self {
+            most: Some(most),
+            to_most: Some(round(ours.median / most)),
+            ..Self::count(group, case, unit, ours)
+        }
+    }
+
     /// A peer that could not be run, and why.
     #[must_use]
     pub fn skipped(group: &'static str, case: &str, peer: &'static str, reason: String) -> Self {
@@ -140,10 +162,14 @@ impl Row {
             (None, Some(_)) => "(the limit)",
             (None, None) => self.unit,
         };
-        let theirs = cell(self.theirs.or(self.limit), spread.and_then(|s| s.theirs.or(s.limit)));
-        let verdict = match (self.ratio, self.to_limit) {
-            (Some(ratio), _) => format!("{ratio:>7.2} ×"),
-            (_, Some(times)) => format!("{times:>7.2} of the limit"),
+        let theirs = match self.most {
+            Some(most) => format!("at most {most}"),
+            None => cell(self.theirs.or(self.limit), spread.and_then(|s| s.theirs.or(s.limit))),
+        };
+        let verdict = match (self.ratio, self.to_limit, self.to_most) {
+            (Some(ratio), ..) => format!("{ratio:>7.2} ×"),
+            (_, Some(times), _) => format!("{times:>7.2} of the limit"),
+            (.., Some(times)) => format!("{times:>7.2} of that"),
             _ => String::new(),
         };
         let floor = self.floor.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::frame::Template;
 use crate::pin::Cpus;
-use crate::process;
+use crate::process::{self, Meeting};
 use crate::region::Region;
 use crate::spin;
 use crate::traffic::{FrameReceiver, FrameSender};
@@ -24,23 +24,24 @@ impl Run {
         self.count / 8 + 1
     }
 
+    pub(crate) fn all(self) -> u64 {
+        self.warm() + self.count
+    }
+
     /// Times the trips of the first process; both do the same number.
     pub(crate) fn time(
         self,
-        mut trip: impl FnMut(u64),
-        mut answer: impl FnMut(u64),
+        trip: impl FnMut(u64),
+        answer: impl FnMut(u64),
     ) -> Result<Duration, String> {
-        let all = self.warm() + self.count;
-        process::pair(
-            self.cpus,
-            || {
-                (0..self.warm()).for_each(&mut trip);
-                let clock = Instant::now();
-                (self.warm()..all).for_each(&mut trip);
-                clock.elapsed()
-            },
-            || (0..all).for_each(&mut answer),
-        )
+        process::pair(self.cpus, || self.time_trips(trip), || (0..self.all()).for_each(answer))
+    }
+
+    fn time_trips(self, mut trip: impl FnMut(u64)) -> Duration {
+        (0..self.warm()).for_each(&mut trip);
+        let clock = Instant::now();
+        (self.warm()..self.all()).for_each(&mut trip);
+        clock.elapsed()
     }
 }
 
@@ -60,17 +61,78 @@ pub fn frames<const N: usize>(
     mut there: (impl FrameSender<N>, impl FrameReceiver<N>),
     mut back: (impl FrameSender<N>, impl FrameReceiver<N>),
 ) -> Result<Duration, String> {
-    let template = Template::new();
-    run.time(
-        |i| {
-            until(|| there.0.try_send(template.frame(i)));
-            until(|| back.1.try_recv(template.frame(i)));
-        },
-        |i| {
-            until(|| there.1.try_recv(template.frame(i)));
-            until(|| back.0.try_send(template.frame(i)));
-        },
+    between(
+        run,
+        |asking| asking.go(&mut there.0, &mut back.1),
+        |answering| answering.go(&mut back.0, &mut there.1),
     )
+}
+
+/// The same with ends that each process makes for itself: the closures make them, and then
+/// [`go`](Asking::go).
+///
+/// # Errors
+///
+/// When a process cannot be started, or fails.
+pub fn between(
+    run: Run,
+    ask: impl FnOnce(Asking<'_>) -> Duration,
+    answer: impl FnOnce(Answering<'_>),
+) -> Result<Duration, String> {
+    let meeting = &Meeting::new(2)?;
+    process::pair(run.cpus, || ask(Asking { run, meeting }), || answer(Answering { run, meeting }))
+}
+
+/// The process that starts each trip.
+pub struct Asking<'a> {
+    run: Run,
+    meeting: &'a Meeting,
+}
+
+/// The one that answers.
+pub struct Answering<'a> {
+    run: Run,
+    meeting: &'a Meeting,
+}
+
+impl Asking<'_> {
+    /// Waits until the other has called this too.
+    pub fn meet(&self) {
+        self.meeting.wait();
+    }
+
+    /// Makes the trips, and returns what those that count took when the other is done as well.
+    pub fn go<const N: usize>(
+        self,
+        tx: &mut impl FrameSender<N>,
+        rx: &mut impl FrameReceiver<N>,
+    ) -> Duration {
+        let template = Template::new();
+        let trip = |i| {
+            until(|| tx.try_send(template.frame(i)));
+            until(|| rx.try_recv(template.frame(i)));
+        };
+        let time = self.run.time_trips(trip);
+        self.meet();
+        time
+    }
+}
+
+impl Answering<'_> {
+    /// Waits until the other has called this too.
+    pub fn meet(&self) {
+        self.meeting.wait();
+    }
+
+    /// Answers them all, and returns when the other is done as well.
+    pub fn go<const N: usize>(self, tx: &mut impl FrameSender<N>, rx: &mut impl FrameReceiver<N>) {
+        let template = Template::new();
+        for i in 0..self.run.all() {
+            until(|| rx.try_recv(template.frame(i)));
+            until(|| tx.try_send(template.frame(i)));
+        }
+        self.meet();
+    }
 }
 
 /// The least that any such trip takes: a word there and a word back, a line each.

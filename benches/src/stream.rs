@@ -132,8 +132,8 @@ fn check(want: u64, got: u64) {
 pub fn frames<const N: usize>(
     run: Run,
     pace: Pace,
-    tx: impl FrameSender<N>,
-    rx: impl FrameReceiver<N>,
+    tx: impl FrameSender<N> + Send,
+    rx: impl FrameReceiver<N> + Send,
 ) -> Duration {
     // An unpaced side has no pace to ask about in its loop.
     match pace {
@@ -145,9 +145,9 @@ pub fn frames<const N: usize>(
 
 fn frames_after<const N: usize>(
     run: Run,
-    mut tx: impl FrameSender<N>,
+    mut tx: impl FrameSender<N> + Send,
     sent: impl Fn() + Send,
-    mut rx: impl FrameReceiver<N>,
+    mut rx: impl FrameReceiver<N> + Send,
     received: impl Fn() + Send,
 ) -> Duration {
     let template = &Template::<N>::new();

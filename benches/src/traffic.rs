@@ -1,4 +1,5 @@
-//! What a ring must do to be measured. None of it blocks: the loops that call it spin.
+//! What a ring must do to be measured. None of it blocks, but for [`FrameSleeper`]: the loops that
+//! call it spin.
 
 use crate::frame::Frame;
 use std::ops::Range;
@@ -28,15 +29,21 @@ pub trait BatchReceiver: Send {
 }
 
 /// Takes frames, written in place where the ring can.
-pub trait FrameSender<const N: usize>: Send {
+pub trait FrameSender<const N: usize> {
     /// Sends the frame, or returns false for want of room.
     fn try_send(&mut self, frame: Frame<'_, N>) -> bool;
 }
 
 /// Gives frames, read in place where the ring can.
-pub trait FrameReceiver<const N: usize>: Send {
+pub trait FrameReceiver<const N: usize> {
     /// Checks the next frame against the one expected, or returns false if there is none.
     fn try_recv(&mut self, frame: Frame<'_, N>) -> bool;
+}
+
+/// Gives frames to one who sleeps until they come.
+pub trait FrameSleeper<const N: usize> {
+    /// Waits for the next frame without keeping the CPU, and checks it against the one expected.
+    fn recv(&mut self, frame: Frame<'_, N>);
 }
 
 /// Carries frames of `N` bytes as items of `SLOT`, by value.

@@ -133,12 +133,39 @@ impl Domain {
         Ok(Segments { domain: self, prefix: self.prefix(), entries })
     }
 
+    /// The files of all domains in a directory, of every user and group, in no particular order:
+    /// what a tool shows. They are told by their names alone; whether they are segments, or files
+    /// at all, is for who opens them to say. Others come and go meanwhile.
+    ///
+    /// ```
+    /// use shm_transport::domain::{Domain, Whose};
+    ///
+    /// for file in Domain::all(Domain::DIRECTORY)? {
+    ///     let file = file?;
+    ///     match file.whose {
+    ///         Whose::User(uid) => println!("{} in {} of user {uid}", file.segment, file.domain),
+    ///         Whose::Group(gid) => println!("{} in {} of group {gid}", file.segment, file.domain),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read. Later errors come from the iterator.
+    pub fn all(directory: impl AsRef<Path>) -> io::Result<DomainFiles> {
+        let directory = directory.as_ref();
+        Ok(DomainFiles { directory: directory.into(), entries: read_dir(directory)? })
+    }
+
     /// What the file names of all its segments begin with.
     fn prefix(&self) -> String {
-        match self.group {
-            None => format!("shm.{}.{}.", geteuid().as_raw(), self.name),
-            Some(gid) => format!("shm.g{gid}.{}.", self.name),
-        }
+        let whose = match self.group {
+            None => Whose::User(geteuid().as_raw()),
+            Some(gid) => Whose::Group(gid),
+        };
+        format!("shm.{whose}.{}.", self.name)
     }
 
     /// The permissions of its segments.
@@ -175,6 +202,98 @@ impl Iterator for Segments<'_> {
             };
             if found.is_file() && ours {
                 return Some(Ok(name));
+            }
+        }
+    }
+}
+
+/// Who a domain is for, as the names of its files say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Whose {
+    /// One user, of this number.
+    User(u32),
+    /// The members of a group, of this number.
+    Group(u32),
+}
+
+impl Whose {
+    /// The part of a file's name that says so.
+    fn parse(text: &str) -> Option<Self> {
+        let (number, group) = match text.strip_prefix('g') {
+            Some(number) => (number, true),
+            None => (text, false),
+        };
+        // As it is written, and not "+1" or "01": two names are not of one domain.
+        let found = number.parse().ok().filter(|found: &u32| found.to_string() == number)?;
+        Some(if group { Self::Group(found) } else { Self::User(found) })
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(uid) => uid.fmt(f),
+            Self::Group(gid) => write!(f, "g{gid}"),
+        }
+    }
+}
+
+/// A file whose name is that of a segment of some domain; see [`Domain::all`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub struct DomainFile {
+    /// Who the domain is for. The file may be another's nevertheless.
+    pub whose: Whose,
+    /// The domain's name.
+    pub domain: Box<str>,
+    /// The segment's name.
+    pub segment: SegmentName,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl DomainFile {
+    /// What a file of that name is; `None` if none of a domain.
+    #[must_use]
+    pub fn of(path: PathBuf) -> Option<Self> {
+        let mut parts = path.file_name()?.to_str()?.strip_prefix("shm.")?.splitn(3, '.');
+        let whose = Whose::parse(parts.next()?)?;
+        let domain: Box<str> = parts.next()?.into();
+        check(What::Domain, &domain, Domain::MAX_LENGTH, b"/.\0").ok()?;
+        let segment = SegmentName::new(parts.next()?).ok()?;
+        Some(Self { whose, domain, segment, path })
+    }
+
+    /// The domain, as this process may use it; `None` if it is another user's.
+    #[must_use]
+    pub fn to_domain(&self) -> Option<Domain> {
+        let domain = Domain::new(&self.domain).ok()?.in_directory(self.path.parent()?);
+        match self.whose {
+            Whose::User(uid) => (uid == geteuid().as_raw()).then_some(domain),
+            Whose::Group(gid) => Some(domain.of_group(gid)),
+        }
+    }
+}
+
+/// The files of all domains of a directory; see [`Domain::all`].
+#[derive(Debug)]
+pub struct DomainFiles {
+    directory: PathBuf,
+    entries: ReadDir,
+}
+
+impl Iterator for DomainFiles {
+    type Item = io::Result<DomainFile>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.entries.next()? {
+                Ok(entry) => match DomainFile::of(self.directory.join(entry.file_name())) {
+                    Some(found) => return Some(Ok(found)),
+                    None => continue,
+                },
+                Err(error) => return Some(Err(error)),
             }
         }
     }
@@ -289,5 +408,54 @@ fn check(what: What, name: &str, most: usize, refused: &[u8]) -> Result<(), Name
             Err(NameError::Has { what, name: name.into(), byte, at })
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_say_the_domain() {
+        let of = |name: &str| DomainFile::of(Path::new("/dev/shm").join(name));
+        let found = of("shm.1000.default.a.b").unwrap();
+        assert_eq!((found.whose, &*found.domain), (Whose::User(1000), "default"));
+        assert_eq!(found.segment.as_str(), "a.b");
+        let found = of("shm.g7.x.members").unwrap();
+        assert_eq!(found.whose, Whose::Group(7));
+        assert_eq!(found.to_domain().unwrap().group(), Some(7));
+        for name in [
+            "shm.1000.default.",
+            "shm.1000.default",
+            "shm.1000..a",
+            "shm.01000.default.a",
+            "shm.+1.default.a",
+            "shm.-1.default.a",
+            "shm.4294967296.default.a",
+            "shm.g.default.a",
+            "shm.gg1.default.a",
+            "shm..default.a",
+            "shmx.1.default.a",
+            "sem.1.default.a",
+        ] {
+            assert_eq!(of(name), None, "{name}");
+        }
+        let long = "d".repeat(Domain::MAX_LENGTH + 1);
+        assert_eq!(of(&format!("shm.1.{long}.a")), None);
+    }
+
+    #[test]
+    fn a_file_s_domain_is_the_one_that_names_it() {
+        let group = Domain::new("d").unwrap().in_directory("/somewhere").of_group(7);
+        let user = Domain::new("d").unwrap().in_directory("/somewhere");
+        for domain in [group, user] {
+            let name = SegmentName::new("node.x.y").unwrap();
+            let found = DomainFile::of(domain.path_of(&name)).unwrap();
+            assert_eq!(found.to_domain(), Some(domain));
+            assert_eq!(found.segment, name);
+        }
+        let other = geteuid().as_raw().wrapping_add(1);
+        let found = DomainFile::of(format!("/dev/shm/shm.{other}.d.x").into()).unwrap();
+        assert_eq!(found.to_domain(), None, "another user's");
     }
 }

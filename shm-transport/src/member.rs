@@ -96,23 +96,31 @@ pub enum MemberError {
     },
 }
 
-/// How a domain's first member makes its segment.
+/// How to join a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JoinOptions {
     records: u32,
+    role: u32,
 }
 
 impl JoinOptions {
     /// Room for 1,024 processes at a time.
     #[must_use]
     pub const fn new() -> Self {
-        Self { records: 1024 }
+        Self { records: 1024, role: 0 }
     }
 
     /// Room for so many, up to [`ProcessTable::MAX_RECORDS`]. A record takes 192 bytes.
     #[must_use]
     pub const fn records(mut self, records: u32) -> Self {
         self.records = records;
+        self
+    }
+
+    /// Joins in that role; see [`ProcessTable::enrol_as`].
+    #[must_use]
+    pub const fn role(mut self, role: u32) -> Self {
+        self.role = role;
         self
     }
 }
@@ -153,7 +161,7 @@ impl Member {
     ///
     /// As [`join`](Self::join); `BadRecords`.
     ///
-    /// Only the first member's options count: later ones have the records that there are.
+    /// Only the first member's number of records counts: later ones have those that there are.
     pub fn join_with(
         domain: &Domain,
         name: &str,
@@ -172,10 +180,10 @@ impl Member {
                 &segment_name(),
                 OpenOptions::new(HEADER),
                 CreateOptions::new(size),
-                |segment| enter(domain, segment, name),
+                |segment| enter(domain, segment, name, options.role),
                 |segment| {
                     make(domain, segment, &plan, options.records, generation)?;
-                    enter(domain, segment, name)
+                    enter(domain, segment, name, options.role)
                 },
             );
             match joined {
@@ -348,7 +356,12 @@ fn table<'s>(domain: &Domain, segment: &'s Segment) -> Result<ProcessTable<'s>, 
 }
 
 /// Takes a record for this process.
-fn enter(domain: &Domain, segment: &Segment, name: &str) -> Result<Entered, MemberError> {
+fn enter(
+    domain: &Domain,
+    segment: &Segment,
+    name: &str,
+    role: u32,
+) -> Result<Entered, MemberError> {
     let here = segment.region();
     // SAFETY: the same memory. What is made of it outlives neither the closure that this is
     // called by nor, beside the segment in a `Member`, the segment.
@@ -361,7 +374,7 @@ fn enter(domain: &Domain, segment: &Segment, name: &str) -> Result<Entered, Memb
     let table = unsafe { ProcessTable::attach(&part, std::os::fd::AsFd::as_fd(&file)) }?;
     // SAFETY: `Member` drops it in `leave` alone, whose caller promises the same; and here, where
     // it holds nothing yet.
-    let membership = unsafe { table.enrol(name) }?;
+    let membership = unsafe { table.enrol_as(name, role) }?;
     Ok(Entered { membership, table })
 }
 

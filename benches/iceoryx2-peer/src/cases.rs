@@ -6,12 +6,12 @@ use std::fmt::Display;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-fn text(error: impl Display) -> String {
+pub(crate) fn text(error: impl Display) -> String {
     error.to_string()
 }
 
 /// A node that leaves signals alone.
-fn node(place: &Place) -> Result<Node<ipc::Service>, String> {
+pub(crate) fn node(place: &Place) -> Result<Node<ipc::Service>, String> {
     NodeBuilder::new()
         .config(place.config())
         .signal_handling_mode(SignalHandlingMode::Disabled)

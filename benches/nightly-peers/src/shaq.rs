@@ -5,7 +5,7 @@ use benches::frame::Frame;
 use benches::pace::{Pace, Work};
 use benches::region::memfd;
 use benches::traffic::{BatchReceiver, BatchSender, FrameReceiver, FrameSender, Receiver, Sender};
-use benches::{round_trip, stream};
+use benches::{one_way, round_trip, stream};
 use shaq::spsc::{Consumer, Producer, minimum_file_size, pair};
 use std::num::NonZero;
 use std::ops::Range;
@@ -34,6 +34,9 @@ pub fn run(case: &str, errand: Errand) -> Result<Duration, String> {
         "frame 48 paced writer" => frames::<48, 64>(errand, 64 * KIB, Pace::Writer(work)),
         "frame 48 paced reader" => frames::<48, 64>(errand, 64 * KIB, Pace::Reader(work)),
         "rtt 48" | "rtt spsc 48" => round_trips(errand),
+        "one way 48" => one_way::<48, 64>(errand, 64 * KIB),
+        "one way 1024" => one_way::<1024, 1024>(errand, 64 * KIB),
+        "one way 65536" => one_way::<65536, 65536>(errand, 1024 * KIB),
         _ => Err(format!("no case {case}")),
     }
 }
@@ -53,7 +56,16 @@ fn frames<const N: usize, const SLOT: usize>(
 
 fn round_trips(Errand { cpus, count, .. }: Errand) -> Result<Duration, String> {
     let run = round_trip::Run { cpus, count };
-    round_trip::frames::<48>(run, shared::<[u8; 48]>()?, shared::<[u8; 48]>()?)
+    round_trip::frames::<48>(run, shared::<[u8; 48]>(CAPACITY)?, shared::<[u8; 48]>(CAPACITY)?)
+}
+
+/// Between processes, through a ring of so many bytes.
+fn one_way<const N: usize, const SLOT: usize>(
+    Errand { cpus, count, .. }: Errand,
+    capacity: usize,
+) -> Result<Duration, String> {
+    let (tx, rx) = shared::<[u8; SLOT]>(capacity / SLOT)?;
+    one_way::frames::<N>(round_trip::Run { cpus, count }, tx, rx)
 }
 
 /// Writes items.
@@ -70,8 +82,8 @@ fn ring<T: Send>(capacity: usize) -> Result<(Tx<T>, Rx<T>), String> {
 }
 
 /// A ring that processes forked later share.
-fn shared<T: Send>() -> Result<(Tx<T>, Rx<T>), String> {
-    let size = minimum_file_size::<T>(CAPACITY);
+fn shared<T: Send>(capacity: usize) -> Result<(Tx<T>, Rx<T>), String> {
+    let size = minimum_file_size::<T>(capacity);
     let file = memfd(size).map_err(|e| e.to_string())?;
     // SAFETY: nobody else has the file; one process will use this end.
     let tx = unsafe { Producer::create(&file, size) }.map_err(|e| format!("{e:?}"))?;

@@ -28,8 +28,8 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         table::MODELS,
         segment::MODELS,
         pool::MODELS,
-        lane::MODELS,
         counter::MODELS,
+        lane::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

@@ -197,6 +197,25 @@ impl<'a, const N: usize> Segment<'a, N> {
     }
 }
 
+/// Who owns the segment of that kind at the start of `region`, in whatever state and of whatever
+/// version it is, with parts that nobody here knows too; `None` for nobody. For who puts away what
+/// the dead left, and needs nothing else of it.
+///
+/// # Errors
+///
+/// There is no such segment: `WrongMagic`, `Corrupt`, `TooSmall` or `Misaligned`.
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+pub fn owner_of(region: &Region<'_>, magic: Magic) -> Result<Option<OwnerId>, SegmentError> {
+    // SAFETY: there is no loom in this build.
+    let words = unsafe { Words::at(region, at::HEADER)? };
+    let found = Magic(words.word(at::MAGIC).load(ATTACH));
+    match check_magic(words, found, magic) {
+        Ok(()) | Err(SegmentError::Initialising { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(decode_owner(words.get(at::OWNER))?)
+}
+
 fn check_magic(words: Words<'_>, found: Magic, wanted: Magic) -> Result<(), SegmentError> {
     if found == wanted {
         return Ok(());

@@ -128,6 +128,8 @@ mod create;
 mod error;
 mod words;
 
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+pub use attach::owner_of;
 pub use attach::{Control, Known, Segment};
 pub use create::{Creating, NewPart, Plan};
 pub use error::SegmentError;

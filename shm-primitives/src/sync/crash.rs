@@ -13,6 +13,10 @@
 //! memory begins with `if dead() { return }`. A thread that reaches the door
 //! although it is dead makes `run` panic.
 //!
+//! `run_until` kills the process itself instead: at the step nothing else happens any more, in any
+//! thread, and the test is another process. A crate on top of this one names its system calls as
+//! steps by [`step`].
+//!
 //! Without the cfg, [`step`] and [`dead`] are empty and vanish.
 
 #[cfg(not(crash_points))]
@@ -41,9 +45,11 @@ mod imp {
         dead: bool,
         /// The door was reached after death.
         haunted: bool,
+        /// What ends the process at the step, if it is the whole of it that dies.
+        end: Option<fn() -> !>,
     }
 
-    const ALIVE: State = State { budget: None, taken: 0, dead: false, haunted: false };
+    const ALIVE: State = State { budget: None, taken: 0, dead: false, haunted: false, end: None };
 
     // Loom runs its threads on one OS thread and has thread locals of its own.
     #[cfg(not(all(loom, any(test, feature = "loom"))))]
@@ -72,6 +78,9 @@ mod imp {
         }
         STATE.with(|s| s.set(state));
         if state.dead {
+            if let Some(end) = state.end {
+                end();
+            }
             // Without the panic hook: a death is not a failure to be printed.
             resume_unwind(std::boxed::Box::new(Death));
         }
@@ -108,6 +117,19 @@ mod imp {
             Err(payload) if payload.is::<Death>() => Outcome::Died,
             Err(payload) => resume_unwind(payload),
         }
+    }
+
+    /// Runs `operation` on this thread and calls `end` when it has taken `budget` steps and reaches
+    /// the next: `end` kills the process there, and no destructor of any thread runs. What comes
+    /// back, if it survives, are its value and the steps taken.
+    ///
+    /// # Panics
+    ///
+    /// If `operation` does.
+    pub fn run_until<R>(budget: u32, end: fn() -> !, operation: impl FnOnce() -> R) -> (R, u32) {
+        STATE.with(|s| s.set(State { budget: Some(budget), end: Some(end), ..ALIVE }));
+        let value = operation();
+        (value, STATE.with(|s| s.replace(ALIVE)).taken)
     }
 }
 

@@ -6,6 +6,7 @@ use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use rustix::process::Pid;
+use shm_primitives::sync::crash;
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -56,7 +57,10 @@ impl ByteLock {
             unsafe { madvise(page, LENGTH, Advice::LinuxDontFork) }
                 .map_err(LivenessError::os("keeping the lock's page from children"))?;
             let mut lock = exclusive(byte);
-            match control(own.as_fd(), Command::Set, &mut lock) {
+            crash::step();
+            let locked = control(own.as_fd(), Command::Set, &mut lock);
+            crash::step();
+            match locked {
                 Ok(()) => Ok(Some(this)),
                 Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
                 Err(errno) => Err(LivenessError::os("locking a byte")(errno)),
@@ -82,9 +86,17 @@ impl Drop for ByteLock {
             return;
         }
         let page = ptr::without_provenance_mut::<c_void>(self.page);
+        // Of one that has died in a test it goes without a step, as the kernel does it.
+        let alive = !crash::dead();
+        if alive {
+            crash::step();
+        }
         // SAFETY: the page that `take` mapped in this process and that nobody else knows of.
         // With memory too short even for that, the lock stays until the process ends.
         let _ = unsafe { munmap(page, LENGTH) };
+        if alive {
+            crash::step();
+        }
     }
 }
 

@@ -63,7 +63,7 @@
 //!     12     8  boot       the kernel's boot id, its halves by exclusive or
 //!     20     8  namespace  inode number of its pid namespace
 //!     28    32  name       UTF-8, the rest zeros
-//!     60     4  0
+//!     60     4  role       what it is a member as: the program's; 0 unless it said something
 //! ```
 //!
 //! all written once, by the process itself. They are for people and for finding the pidfd;

@@ -20,6 +20,7 @@ const TAG: u32 = u32::from_le_bytes(*b"PROC");
 const WORDS: usize = 16;
 const NAME: usize = 7;
 const NAME_WORDS: usize = ProcessTable::MAX_NAME / 4;
+const ROLE: usize = NAME + NAME_WORDS;
 
 /// Live words of a record.
 const HEARTBEAT: usize = 0;
@@ -62,6 +63,8 @@ pub struct Process {
     pub identity: ProcessIdentity,
     /// What it calls itself; what is not UTF-8 in it is replaced.
     pub name: String,
+    /// What it is a member as, which means what the program says; 0 unless it said something.
+    pub role: u32,
 }
 
 /// The records of the processes of one domain, and the locks that show which of them live; a
@@ -170,7 +173,23 @@ impl<'a> ProcessTable<'a> {
     /// under the id: from then on others have the proof that it does not. (Not dropping it is
     /// always right. The kernel takes the lock away with the process.)
     pub unsafe fn enrol(&self, name: &str) -> Result<Membership<'a>, LivenessError> {
-        let entry = entry(&ProcessIdentity::current()?, name)?;
+        // SAFETY: passed on.
+        unsafe { self.enrol_as(name, 0) }
+    }
+
+    /// The same in a role, which stands in the record from the moment on in which there is one:
+    /// who looks after the dead knows by it what they may have held. A dead one whose record says
+    /// nothing at all held nothing, for it had not been told of its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`enrol`](Self::enrol).
+    ///
+    /// # Safety
+    ///
+    /// As [`enrol`](Self::enrol).
+    pub unsafe fn enrol_as(&self, name: &str, role: u32) -> Result<Membership<'a>, LivenessError> {
+        let entry = entry(&ProcessIdentity::current()?, name, role)?;
         let mut failed = None;
         let guard = |id: OwnerId| {
             if failed.is_some() {
@@ -233,6 +252,12 @@ impl<'a> ProcessTable<'a> {
             }
             _ => false,
         }
+    }
+
+    /// Whether the record of `id` is held under that id now. Not if it has left, or its record was
+    /// cleared, or is just being cleared by an heir.
+    pub fn has_record(&self, id: OwnerId) -> bool {
+        self.slots.owner(id.index()) == Some(id)
     }
 
     /// Every id that a record is held by now, with its verdict: who looks after the others goes
@@ -363,7 +388,7 @@ fn byte(id: OwnerId) -> u64 {
     id.word().into()
 }
 
-fn entry(identity: &ProcessIdentity, name: &str) -> Result<[u32; WORDS], LivenessError> {
+fn entry(identity: &ProcessIdentity, name: &str, role: u32) -> Result<[u32; WORDS], LivenessError> {
     let (found, max) = (name.len(), ProcessTable::MAX_NAME);
     if found > max {
         return Err(LivenessError::NameTooLong { found, max });
@@ -382,6 +407,7 @@ fn entry(identity: &ProcessIdentity, name: &str) -> Result<[u32; WORDS], Livenes
         four[..bytes.len()].copy_from_slice(bytes);
         *word = u32::from_le_bytes(four);
     }
+    entry[ROLE] = role;
     Ok(entry)
 }
 
@@ -395,5 +421,5 @@ fn process(found: Snapshot<[u32; WORDS]>) -> Option<Process> {
     let mut name: Vec<u8> = name.iter().copied().flat_map(u32::to_le_bytes).collect();
     name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
     let name = String::from_utf8_lossy(&name).into_owned();
-    Some(Process { id: SlotKey::owner_id(key)?, identity, name })
+    Some(Process { id: SlotKey::owner_id(key)?, identity, name, role: entry[ROLE] })
 }

@@ -18,7 +18,7 @@ use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::{LrpcLayout, NodeId, RegisterError};
 use shm_primitives::layout::node::Shape;
-use shm_primitives::segment::{self as layout, Control, Known, Magic};
+use shm_primitives::segment::{self as layout, Control, Magic};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,13 +148,13 @@ impl NodeBuilder {
             None => config.to_domain()?,
         };
         let clock = clock.unwrap_or_else(|| Arc::new(monotonic));
-        let keeper = Keeper::start()?;
         // A record for each node, and for whoever else is a member.
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
-        let options = JoinOptions::new().records(records);
+        let options = JoinOptions::new().records(records).role(sweep::ROLE);
+        // Before anything is taken that would have to be given back.
+        let keeper = Keeper::start()?;
         let member = Member::join_with(&domain, member_name(&name), options)?;
-        member.membership().set_state(sweep::STATE);
         let joined = take_places(&domain, &id, &config, &member, (clock)() as u32);
         let (own, control, registry, place) = match joined {
             Ok(joined) => joined,
@@ -164,8 +164,8 @@ impl NodeBuilder {
                 return Err(error);
             }
         };
-        let door = Door::open(Arc::new(own));
-        let inbox = Inbox::new(&door, &domain, filter, config.wait);
+        let door = Door::open(Arc::new(own), filter);
+        let inbox = Inbox::new(&door, &domain, config.wait);
         let warm_up = config.warm_up;
         let parts = Parts {
             place,
@@ -222,7 +222,8 @@ fn take_places(
     now: u32,
 ) -> Result<Taken, NodeError> {
     // A node may have more than one lane from another: one for each sender.
-    let shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    let mut shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    shape.sleepless = config.wait == Wait::Poll;
     let (own, control) = take_name(domain, id, shape, member)?;
     let enter = |layout: &LrpcLayout<'static>| enter(domain, layout, member, id, now);
     match Registry::open_or_create(domain, config.nodes, member.id(), enter) {
@@ -281,22 +282,14 @@ fn taken(member: &Member, id: &NodeId, owner: OwnerId) -> NodeError {
 
 /// Whose segment has the name; `None` if there is none by now, or it is being taken away.
 fn owner_of(domain: &Domain, id: &NodeId) -> Result<Option<OwnerId>, NodeError> {
-    let known = Known::new(Magic::NODE, u32::MAX, []).oldest(0);
     let minimum = super::mapped::HEADER;
     let opened = Segment::open(domain, &segment_of(id), OpenOptions::new(minimum), |segment| {
-        // SAFETY: it is not used after this closure.
-        let header = layout::Segment::attach(unsafe { super::mapped::lasting(segment) }, &known);
-        let wrong = |error| NodeError::Layout {
+        // Also of one that has left, or died while it did.
+        layout::owner_of(&segment.region(), Magic::NODE).map_err(|error| NodeError::Layout {
             path: segment.path().into(),
             what: "segment of a node",
             error,
-        };
-        match header {
-            Ok(header) => header.owner().map_err(|error| wrong(error.into())),
-            // It has left, or died while it did.
-            Err(layout::SegmentError::Closing { owner }) => Ok(owner),
-            Err(error) => Err(wrong(error)),
-        }
+        })
     });
     match opened {
         Ok((_, owner)) => Ok(owner),

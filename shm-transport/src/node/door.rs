@@ -2,6 +2,7 @@
 //! handed over directly.
 
 use super::mapped::Mapped;
+use super::message::Filter;
 use crate::domain::Domain;
 use crate::fork::this_process;
 use parking_lot::Mutex;
@@ -11,11 +12,11 @@ use shm_primitives::lane::{LaneWriter, Lanes, OpenError, Table};
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::ready::ReadyBitmap;
 use shm_primitives::region::Region;
-use shm_primitives::sync::AtomicU32;
+use shm_primitives::sync::AtomicU32 as Word;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 /// Where other nodes of the process hand lanes in.
@@ -28,6 +29,9 @@ pub(super) struct Door {
     /// Whether somebody has handed in a lane that was not taken yet.
     rung: AtomicBool,
     arrived: Mutex<Vec<Arc<LocalLane>>>,
+    filter: Mutex<Filter>,
+    /// How often the filter was changed.
+    changes: AtomicU32,
     process: (Pid, u32),
 }
 
@@ -42,7 +46,7 @@ pub(super) struct LocalLane {
 /// Memory of a lane, and the words of its table and bitmap behind it.
 struct Memory {
     pages: Box<[Page]>,
-    words: Box<[AtomicU32]>,
+    words: Box<[Word]>,
 }
 
 #[repr(C, align(4096))]
@@ -59,12 +63,14 @@ const RECEIVER: Option<OwnerId> = OwnerId::new(0, 1);
 const SENDER: Option<OwnerId> = OwnerId::new(1, 1);
 
 impl Door {
-    pub fn open(own: Arc<Mapped>) -> Arc<Self> {
+    pub fn open(own: Arc<Mapped>, filter: Filter) -> Arc<Self> {
         let door = Arc::new(Self {
             own,
             left: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             arrived: Mutex::default(),
+            filter: Mutex::new(filter),
+            changes: AtomicU32::new(0),
             process: this_process(),
         });
         let path = door.own.segment.path().to_owned();
@@ -99,6 +105,22 @@ impl Door {
         self.left.load(Ordering::Acquire)
     }
 
+    pub fn set_filter(&self, filter: Filter) {
+        *self.filter.lock() = filter;
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// The filter, if it is not the one that there was after so many changes.
+    #[inline]
+    pub fn new_filter(&self, seen: &mut u32) -> Option<Filter> {
+        let changes = self.changes.load(Ordering::Acquire);
+        if changes == *seen {
+            return None;
+        }
+        *seen = changes;
+        Some(self.filter.lock().clone())
+    }
+
     /// Hands in a lane.
     pub fn hand_in(&self, lane: Arc<LocalLane>) {
         self.arrived.lock().push(lane);
@@ -128,11 +150,11 @@ impl LocalLane {
             pages: (0..size.div_ceil(4096))
                 .map(|_| Page(std::cell::UnsafeCell::new([0; 4096])))
                 .collect(),
-            words: (0..=slots).map(|_| AtomicU32::new(0)).collect(),
+            words: (0..=slots).map(|_| Word::new(0)).collect(),
         };
         // SAFETY: the words stand on the heap for as long as `memory` does, which is dropped after
         // all that refers to them: the lane's ends have the Arc beside them.
-        let words: &'static [AtomicU32] = unsafe { &*std::ptr::from_ref(&*memory.words) };
+        let words: &'static [Word] = unsafe { &*std::ptr::from_ref(&*memory.words) };
         let (bits, table) = words.split_at(1);
         let base = NonNull::from(&*memory.pages).cast();
         // SAFETY: initialised memory of this object's own, accessed in no other way; it lives as
@@ -152,6 +174,7 @@ impl LocalLane {
             )
         };
         let lanes = lanes.expect("memory made for it");
+        let lanes = lanes.sleepless(layout.lanes().is_sleepless());
         let writer = lanes.reserve(sender).expect("its only lane is nobody's");
         let writer = writer.open(card.as_bytes())?;
         let lane = Self { lanes, _memory: memory, _receiver: Arc::clone(&door.own) };

@@ -295,7 +295,7 @@ impl Rounds<'_> {
     fn look_at_records(&mut self) {
         let table = self.member.processes();
         for (id, verdict) in table.verdicts().flatten() {
-            if verdict.dead().is_some() && table.state(id) == Some(sweep::STATE) {
+            if verdict.dead().is_some_and(|dead| sweep::is_ours(table, dead)) {
                 self.dead.insert(id);
             }
         }

@@ -72,6 +72,7 @@
 //! [`NotJoined`](NodeError::NotJoined), and dropping the copies does nothing. It joins under a name
 //! of its own.
 
+mod broadcast;
 mod builder;
 mod chunks;
 mod door;
@@ -104,6 +105,8 @@ pub use watch::{NodeEvent, NodeInfo, NodeState, Watch};
 
 use crate::config::Full;
 use crate::domain::Domain;
+use crate::liveness::Verdict;
+use crate::member::Member;
 use message::Spare;
 use outgoing::Outgoing;
 use parking_lot::Mutex;
@@ -249,42 +252,7 @@ impl Node {
     }
 
     fn broadcast_with(&self, label: Label, payload: &[u8], full: Full) -> Result<usize, SendError> {
-        let shared = &self.shared;
-        let most = usize::try_from(shared.config.max_message_bytes).unwrap_or(usize::MAX);
-        if payload.len() > most {
-            return Err(SendError::TooLarge { found: payload.len(), most });
-        }
-        self.inside(|| {
-            let (mut reached, mut later) = (0, Vec::new());
-            let nodes = shared.registry.nodes().map(|node| node.id);
-            for id in nodes.filter(|id| *id != shared.id) {
-                let Ok(connection) = self.connection(id) else { continue };
-                let sent = connection.lock().send(label, payload, Full::Error);
-                match sent {
-                    Ok(()) => reached += 1,
-                    Err(SendError::Full { .. }) => later.push(connection),
-                    Err(SendError::Left { .. } | SendError::Dead { .. }) => {
-                        self.forget(id, &connection);
-                        let again = self.connection(id);
-                        let again =
-                            again.and_then(|again| again.lock().send(label, payload, Full::Error));
-                        reached += usize::from(again.is_ok());
-                    }
-                    Err(_) => {}
-                }
-            }
-            let begun = Instant::now();
-            for connection in later {
-                let full = match full {
-                    Full::Error => continue,
-                    Full::Block(time) => Full::Block(time.saturating_sub(begun.elapsed())),
-                    Full::Drop => Full::Drop,
-                };
-                let sent = connection.lock().send(label, payload, full);
-                reached += usize::from(sent.is_ok() && full != Full::Drop);
-            }
-            Ok(reached)
-        })
+        self.inside(|| broadcast::broadcast(self, label, payload, full))
     }
 
     /// A lane of its own to the node of that name, to send through without a lock and in place.
@@ -304,8 +272,7 @@ impl Node {
     /// `NotJoined`. Nodes that cannot be connected to are left out.
     pub fn warm_up(&self) -> Result<usize, SendError> {
         self.inside(|| {
-            let nodes = self.shared.registry.nodes().map(|node| node.id);
-            let others = nodes.filter(|id| *id != self.shared.id);
+            let others = broadcast::others(&self.shared);
             Ok(others.filter(|id| self.connection(*id).is_ok()).count())
         })
     }
@@ -409,9 +376,10 @@ impl Node {
         Listener::start(&self.shared, each)
     }
 
-    /// Which messages are received from now on. Waits while another thread receives.
+    /// Which messages are received from now on; one that is just being read may be the last of
+    /// those before.
     pub fn set_filter(&self, filter: Filter) {
-        self.shared.inbox.lock().set_filter(filter);
+        self.shared.door.set_filter(filter);
     }
 
     /// The nodes of the domain, this one too. One system call for each.
@@ -420,21 +388,28 @@ impl Node {
     ///
     /// `NotJoined`.
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, NodeError> {
-        let member = self.shared.member().filter(|_| self.is_joined());
-        let member = member.ok_or(NodeError::NotJoined)?;
-        Ok(keeper::nodes(&self.shared, &member))
+        self.with_member(|member| keeper::nodes(&self.shared, member)).ok_or(NodeError::NotJoined)
     }
 
     /// Whether there is a living node of that name on this machine, in this domain.
     #[must_use]
     pub fn is_local(&self, name: &str) -> bool {
         let Ok(id) = NodeId::try_from(name) else { return false };
-        let (Some(member), Some(node)) = (self.shared.member(), self.shared.registry.find(&id))
-        else {
-            return false;
+        let lives = |member: &Member| {
+            let node = self.shared.registry.find(&id)?;
+            Some(member.processes().convict(node.owner).ok()? == Verdict::Alive)
         };
-        let verdict = member.processes().convict(node.owner);
-        matches!(verdict, Ok(crate::liveness::Verdict::Alive))
+        self.with_member(lives).flatten().unwrap_or(false)
+    }
+
+    /// Runs `f` while the node is a member; `None` if it has left.
+    fn with_member<T>(&self, f: impl FnOnce(&Member) -> T) -> Option<T> {
+        if !self.shared.enter() {
+            return None;
+        }
+        let done = self.shared.member().map(|member| f(&member));
+        self.shared.exit();
+        done
     }
 
     /// Tells of nodes that join, leave, die or are silent, from now on; first of those that are

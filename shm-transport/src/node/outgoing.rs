@@ -276,6 +276,17 @@ impl Outgoing {
         self.ends.offer(label, &loan.share(), place)
     }
 
+    /// Sends a message in a chunk that others may be sent too.
+    pub fn offer(
+        &mut self,
+        label: Label,
+        message: &pool::Shared<'_, '_>,
+        place: PlaceId,
+    ) -> Result<(), SendError> {
+        self.check()?;
+        self.ends.offer(label, message, place)
+    }
+
     /// The destination's place in this node's pool.
     pub fn place_in(&mut self, pool: &mut super::chunks::Pool) -> Result<PlaceId, SendError> {
         match self.ends.place {

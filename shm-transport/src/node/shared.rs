@@ -214,7 +214,8 @@ impl Shared {
         // From here on nobody finds it.
         self.door.shut();
         drop(self.place.lock().take());
-        if let Some(mut control) = self.control.lock().take() {
+        let mut control = self.control.lock().take();
+        if let Some(control) = &mut control {
             control.close();
         }
         let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
@@ -222,6 +223,8 @@ impl Shared {
             Err(SegmentError::NotFound { .. }) => Ok(()),
             other => other.map(|_| ()),
         };
+        // Not before: whoever finds the name must find whose it is, should this be the end of us.
+        drop(control);
         // Whoever waits for a message learns that there comes none.
         self.ring();
         // Lanes out of it: what is in them is the receivers' from here on. One that another thread
@@ -247,6 +250,8 @@ impl Shared {
             return;
         }
         let Some(member) = self.member.lock().take() else { return };
+        // One that was made when the others were just given up.
+        self.connections.lock().clear();
         if let Some(mut inbox) = self.inbox.try_lock() {
             inbox.forget_lanes();
         }

@@ -11,22 +11,22 @@
 //! whoever comes first, and the record goes last.
 
 use super::error::NodeError;
-use super::mapped::{HEADER, Mapped, lasting};
+use super::mapped::{HEADER, Mapped};
 use super::name::{is_node, node_of, pool_of};
 use super::registry::Registry;
 use crate::domain::{Domain, SegmentName};
-use crate::liveness::Verdict;
-use crate::member::{Member, remove_if_deserted};
+use crate::liveness::{ProcessTable, Verdict};
+use crate::member::{JoinOptions, Member, remove_if_deserted};
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::lrpc::NodeId;
-use shm_primitives::segment::{self as layout, Known, Magic};
+use shm_primitives::segment::{self as layout, Magic};
 
 /// The segment of the domain's members.
 const MEMBERS: &str = "members";
 
-/// What a member's state word says if it is a node: only records of such are put away here.
-pub(super) const STATE: u32 = u32::from_be_bytes(*b"NODE");
+/// The role of a member that is a node, or sweeps: only records of such are put away here.
+pub(super) const ROLE: u32 = u32::from_be_bytes(*b"NODE");
 
 /// Something that was put away, or would be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,8 +52,7 @@ pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
     if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
         return Ok(Vec::new());
     }
-    let member = Member::join(domain, "sweep")?;
-    member.membership().set_state(STATE);
+    let member = Member::join_with(domain, "sweep", JoinOptions::new().role(ROLE))?;
     let mut swept = Vec::new();
     let done = sweep_all(domain, &member, dry_run, &mut swept);
     // SAFETY: it holds nothing: what it took over it has released.
@@ -93,9 +92,9 @@ fn sweep_all(
         verdicts.push(verdict?);
     }
     let registry = Registry::open(domain)?;
-    for (id, verdict) in verdicts {
+    for (_, verdict) in verdicts {
         let Verdict::Dead(dead) = verdict else { continue };
-        if table.state(id) != Some(STATE) {
+        if !is_ours(table, dead) {
             continue;
         }
         sweep_one(domain, member, registry.as_ref(), dead, dry_run, swept)?;
@@ -109,6 +108,13 @@ fn sweep_all(
     Ok(())
 }
 
+/// Whether it is for nodes to put away what `dead` left: it was one, or died before its record said
+/// anything, with nothing but that.
+pub(super) fn is_ours(table: &ProcessTable<'_>, dead: Dead<OwnerId>) -> bool {
+    // Busy: it died while it wrote its record.
+    table.process(dead.id()).ok().flatten().is_none_or(|process| process.role == ROLE)
+}
+
 /// Puts away what one dead node left. Says in `swept` what that was; false if something has to
 /// stay for now.
 pub(super) fn sweep_one(
@@ -119,19 +125,25 @@ pub(super) fn sweep_one(
     dry_run: bool,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
+    if !member.processes().has_record(dead.id()) {
+        // The record goes last, so that somebody else has done all of it.
+        return Ok(true);
+    }
     let mut remains = false;
+    let pool = pool_of(dead.id());
+    if domain.path_of(&pool).exists() {
+        if is_read_from(domain, member, dead.id())? {
+            remains = true;
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run)? {
+            swept.push(Swept::Segment(pool));
+        }
+    }
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
-        let is_pool = name == pool_of(dead.id());
-        if !is_pool && !is_node(&name) {
-            continue;
-        }
-        if is_pool && is_read_from(domain, member, dead.id())? {
-            remains = true;
-            continue;
-        }
-        let magic = if is_pool { super::chunks::MAGIC } else { Magic::NODE };
-        if unlink(domain, &name, magic, dead.id(), dry_run)? {
+        if is_node(&name)
+            && is_of(domain, &name, dead.id())
+            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
+        {
             swept.push(Swept::Segment(name));
         }
     }
@@ -184,6 +196,14 @@ fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<boo
     Ok(false)
 }
 
+/// Whether a node's segment is `owner`'s: asked before it is locked.
+fn is_of(domain: &Domain, name: &SegmentName, owner: OwnerId) -> bool {
+    let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
+        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), Magic::NODE))
+    });
+    matches!(found, Ok((_, Ok(Some(found)))) if found == owner)
+}
+
 /// Takes the name of a segment away if it is `owner`'s.
 fn unlink(
     domain: &Domain,
@@ -193,19 +213,9 @@ fn unlink(
     dry_run: bool,
 ) -> Result<bool, NodeError> {
     let mut found = false;
-    let known = Known::new(magic, u32::MAX, []).oldest(0);
     let removed = Segment::unlink(domain, name, OpenOptions::new(HEADER), |segment| {
-        // SAFETY: it is not used after this closure.
-        let header = layout::Segment::attach(unsafe { lasting(segment) }, &known);
-        found = match header {
-            Ok(header) => header.owner() == Ok(Some(owner)),
-            Err(
-                layout::SegmentError::Closing { owner: Some(found) }
-                | layout::SegmentError::Initialising { owner: Some(found) },
-            ) => found == owner,
-            // Whatever it is, it is not known to be the dead one's.
-            Err(_) => false,
-        };
+        // Of any version. Whatever else it is, it is not known to be the dead one's.
+        found = layout::owner_of(&segment.region(), magic).ok().flatten() == Some(owner);
         Ok::<_, SegmentError>(found && !dry_run)
     });
     match removed {

@@ -12,6 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::param::page_size;
 use rustix::process::{Pid, Resource, geteuid, getrlimit};
+use shm_primitives::sync::crash;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
@@ -158,9 +159,13 @@ impl Lock {
         };
         let begun = Instant::now();
         let mut pause = Duration::from_micros(20);
+        crash::step();
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Self { file, process: this_process() }),
+                Ok(()) => {
+                    crash::step();
+                    return Ok(Self { file, process: this_process() });
+                }
                 Err(Errno::WOULDBLOCK) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(wanted.os("lock", errno)),
@@ -183,8 +188,11 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing does it too, unless a fork has the descriptor meanwhile; and the fork, which has
         // not taken it, does not give it back.
-        if self.process == this_process() {
+        // Whoever has died in a test leaves it to the close.
+        if self.process == this_process() && !crash::dead() {
+            crash::step();
             let _ = flock(&self.file, FlockOperation::Unlock);
+            crash::step();
         }
     }
 }
@@ -251,7 +259,10 @@ pub fn allocate(
     if len == 0 {
         return Ok(());
     }
-    sys::allocate(file, start as u64, len as u64).map_err(|errno| match errno {
+    crash::step();
+    let allocated = sys::allocate(file, start as u64, len as u64);
+    crash::step();
+    allocated.map_err(|errno| match errno {
         Errno::NOSPC | Errno::DQUOT => SegmentError::NoSpace {
             path: path.into(),
             wanted: len as u64,

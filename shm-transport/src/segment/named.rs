@@ -11,6 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::param::page_size;
 use rustix::process::geteuid;
 use shm_primitives::region::Region;
+use shm_primitives::sync::crash;
 use std::error::Error as StdError;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,7 +78,10 @@ impl Segment {
         })?;
         let this = Self { mapping, file, stat, domain: domain.clone(), path };
         let made = initialise(&this)?;
-        match new.link(&this.path) {
+        crash::step();
+        let linked = new.link(&this.path);
+        crash::step();
+        match linked {
             Ok(()) => Ok((this, made)),
             Err(Errno::EXIST) => Err(SegmentError::AlreadyExists { path: this.path }.into()),
             Err(errno) => Err(match errno {
@@ -223,7 +227,10 @@ impl Segment {
         if !may_go(self)? {
             return Ok(false);
         }
-        match retry_on_intr(|| unlink(&*self.path)) {
+        crash::step();
+        let unlinked = retry_on_intr(|| unlink(&*self.path));
+        crash::step();
+        match unlinked {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Err(SegmentError::NotFound { path: self.path.clone() }.into()),
             // The directory is sticky, and the segment another member's of the group.
@@ -356,8 +363,10 @@ impl Segment {
         if len == 0 {
             return Ok(());
         }
-        sys::punch(self.file.as_fd(), start as u64, len as u64)
-            .map_err(|errno| file::os(&self.path, "punch a hole into", errno))
+        crash::step();
+        let punched = sys::punch(self.file.as_fd(), start as u64, len as u64);
+        crash::step();
+        punched.map_err(|errno| file::os(&self.path, "punch a hole into", errno))
     }
 
     /// Bytes of memory that the segment takes at the moment.

@@ -100,7 +100,7 @@ fn a_record_says_who() {
     let me = enrol(&table, &longest[..31]);
     let identity = ProcessIdentity::current().unwrap();
     let name = longest[..31].to_owned();
-    let process = Process { id: me.id(), identity, name };
+    let process = Process { id: me.id(), identity, name, role: 0 };
     assert_eq!(table.process(me.id()), Ok(Some(process.clone())));
     let mut child = Child::start(&memory.path());
     let id = enrolled(&mut child);

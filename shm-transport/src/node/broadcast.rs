@@ -1,0 +1,128 @@
+//! One message to all others.
+
+use super::error::SendError;
+use super::frame::Label;
+use super::outgoing::Outgoing;
+use super::shared::{Connection, Shared};
+use super::{Node, NodeId};
+use crate::config::Full;
+use std::time::Instant;
+
+/// What became of a message to one of its receivers.
+enum Sent {
+    Yes,
+    /// There was no room.
+    Later,
+    No,
+}
+
+/// Sends to each other node; how many accepted it.
+pub(super) fn broadcast(
+    node: &Node,
+    label: Label,
+    payload: &[u8],
+    full: Full,
+) -> Result<usize, SendError> {
+    let shared = &node.shared;
+    let most = usize::try_from(shared.config.max_message_bytes).unwrap_or(usize::MAX);
+    if payload.len() > most {
+        return Err(SendError::TooLarge { found: payload.len(), most });
+    }
+    let mut reached = 0;
+    // Neither allocates unless there is reason to.
+    let (mut large, mut later) = (Vec::new(), Vec::new());
+    for id in others(shared) {
+        let Ok(connection) = node.connection(id) else { continue };
+        if payload.len() > connection.lock().max_frame() {
+            large.push(connection);
+            continue;
+        }
+        match send_once(node, id, &connection, label, payload) {
+            Sent::Yes => reached += 1,
+            Sent::Later => later.push(connection),
+            Sent::No => {}
+        }
+    }
+    if !large.is_empty() {
+        reached += send_large(shared, large, label, payload, &mut later)?;
+    }
+    let begun = Instant::now();
+    for connection in later {
+        let full = match full {
+            Full::Error => continue,
+            Full::Block(time) => Full::Block(time.saturating_sub(begun.elapsed())),
+            Full::Drop => Full::Drop,
+        };
+        let sent = connection.lock().send(label, payload, full);
+        reached += usize::from(sent.is_ok() && full != Full::Drop);
+    }
+    Ok(reached)
+}
+
+/// The other nodes of the domain.
+pub(super) fn others(shared: &Shared) -> impl Iterator<Item = NodeId> + use<'_> {
+    shared.registry.nodes().map(|node| node.id).filter(|id| *id != shared.id)
+}
+
+/// Sends if there is room, and once more if another has the name by now.
+fn send_once(
+    node: &Node,
+    id: NodeId,
+    connection: &Connection,
+    label: Label,
+    payload: &[u8],
+) -> Sent {
+    let sent = connection.lock().send(label, payload, Full::Error);
+    match sent {
+        Ok(()) => Sent::Yes,
+        Err(SendError::Full { .. }) => Sent::Later,
+        Err(SendError::Left { .. } | SendError::Dead { .. }) => {
+            node.forget(id, connection);
+            let again = node.connection(id);
+            match again.and_then(|again| again.lock().send(label, payload, Full::Error)) {
+                Ok(()) => Sent::Yes,
+                Err(_) => Sent::No,
+            }
+        }
+        Err(_) => Sent::No,
+    }
+}
+
+/// Writes the message into one chunk and lends that to all; how many it was. Those for which there
+/// is no room, and those whose lanes are just being used, come later, each with a copy of its own.
+fn send_large(
+    shared: &std::sync::Arc<Shared>,
+    connections: Vec<Connection>,
+    label: Label,
+    payload: &[u8],
+    later: &mut Vec<Connection>,
+) -> Result<usize, SendError> {
+    let mut guard = shared.clone().pool(payload.len())?;
+    let Some(pool) = guard.as_mut() else { unreachable!("made by the call before") };
+    let mut places = Vec::new();
+    for connection in connections {
+        // Who has a lane may wait for the pool, so that nobody who has the pool waits for a lane.
+        let Some(mut outgoing) = connection.try_lock_arc() else {
+            later.push(connection);
+            continue;
+        };
+        if let Ok(place) = outgoing.place_in(pool) {
+            places.push((connection, outgoing, place));
+        }
+    }
+    let Some(mut loan) = pool.loan(payload.len())? else {
+        later.extend(places.into_iter().map(|(connection, ..)| connection));
+        return Ok(0);
+    };
+    loan.copy_from_slice(payload);
+    let message = loan.share();
+    let mut reached = 0;
+    for (connection, mut outgoing, place) in places {
+        match Outgoing::offer(&mut outgoing, label, &message, place) {
+            Ok(()) => reached += 1,
+            Err(SendError::Full { .. }) => later.push(connection),
+            Err(_) => {}
+        }
+    }
+    Ok(reached)
+}

@@ -1,0 +1,625 @@
+//! Nodes die at each step of what they do: at each store through the door of the primitives, and
+//! before and after each call to the system that others see. The others go on.
+//!
+//! Compiled under `--cfg crash_points` alone. The one who dies is another process, which kills
+//! itself at the step; so each step costs a process, and operations of many steps die at about
+//! [`MOST`] of them. With `SHM_CRASH_EVERY=1` in the environment it is each one, and with
+//! `SHM_CRASH_STEP=<n>` step n alone.
+#![cfg(all(crash_points, target_os = "linux"))]
+
+mod segment_help;
+
+use rustix::process::{Signal, getpid, kill_process};
+use segment_help::{Place, again};
+use shm_primitives::sync::crash::run_until;
+use shm_transport::domain::Domain;
+use shm_transport::node::{Node, NodeBuilder, NodeError, SendError, sweep};
+use std::fmt;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::{Mutex, Once};
+use std::time::Duration;
+
+/// About how many deaths one operation dies unless told otherwise.
+const MOST: u32 = 48;
+/// Bytes of a message that goes through a lane, and of one that is too large for that.
+const SMALL: usize = 40;
+const LARGE: usize = 6000;
+/// Chunks for large messages that a node of these tests has.
+const CHUNKS: usize = 4;
+
+/// How long to wait for what must come, in tries of a millisecond or more. Not a time: all that
+/// runs here may be stopped for minutes.
+const PATIENCE: u32 = 20_000;
+
+/// What is done under a budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Operation {
+    /// The first node of a domain joins.
+    JoinFirst,
+    /// A node joins, and there is another.
+    Join,
+    /// A node joins under the name of one that was killed, with large messages unread.
+    JoinAfterDeath,
+    /// The first message: makes the lane.
+    SendFirst,
+    /// The second.
+    SendSecond,
+    /// The first large message: makes the pool, and a place in it.
+    SendLarge,
+    /// The second.
+    SendSecondLarge,
+    /// A message to two nodes, none of which was sent to before.
+    Broadcast,
+    /// A message is read and released: takes up the lane.
+    Receive,
+    /// A large one: opens the pool.
+    ReceiveLarge,
+    /// Takes leave with nothing unread but a small message.
+    Leave,
+    /// Takes leave while a large message of its own is unread, and one to it.
+    LeaveBusy,
+    /// Puts away what two dead nodes left that nobody else looks after.
+    Sweep,
+    /// The same beside a node that has not read yet what a dead one has sent.
+    SweepBeside,
+}
+
+use Operation::*;
+
+const ALL: [Operation; 14] = [
+    JoinFirst,
+    Join,
+    JoinAfterDeath,
+    SendFirst,
+    SendSecond,
+    SendLarge,
+    SendSecondLarge,
+    Broadcast,
+    Receive,
+    ReceiveLarge,
+    Leave,
+    LeaveBusy,
+    Sweep,
+    SweepBeside,
+];
+
+impl Operation {
+    /// Who is there before and after: "one", and "two".
+    fn survivors(self) -> usize {
+        match self {
+            JoinFirst | JoinAfterDeath | Sweep => 0,
+            Join | SendFirst | SendSecond | Leave | SweepBeside => 1,
+            SendLarge | SendSecondLarge | Broadcast | Receive | ReceiveLarge | LeaveBusy => 2,
+        }
+    }
+
+    /// Whether "victim" has been a node, and was killed, before the one who is to die begins.
+    fn has_dead(self) -> bool {
+        matches!(self, JoinAfterDeath | Sweep | SweepBeside)
+    }
+
+    /// Whether the survivors look after the dead; otherwise only who joins does, and who sweeps.
+    fn is_looked_after(self) -> bool {
+        self != SweepBeside
+    }
+
+    /// Messages that "one" certainly gets, and that it gets if the victim survives.
+    fn messages(self) -> [&'static [u32]; 2] {
+        match self {
+            JoinFirst | Join | JoinAfterDeath | Receive | ReceiveLarge | Sweep => [&[], &[]],
+            SendFirst | SendLarge | Broadcast => [&[], &[1]],
+            SendSecond | SendSecondLarge => [&[1], &[1, 2]],
+            Leave => [&[1], &[1]],
+            LeaveBusy | SweepBeside => [&[1, 2], &[1, 2]],
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+// ---------------------------------------------------------------- what both sides know
+
+fn builder(domain: &Domain, name: &str) -> NodeBuilder {
+    // Heartbeats are so quick that what the dead left goes at once.
+    Node::builder(name)
+        .in_domain(domain.clone())
+        .config(Default::default())
+        .nodes(8)
+        .lane_bytes(8192)
+        .max_message(16 << 10)
+        .heartbeat(Duration::from_millis(5))
+        .silent_after(Duration::from_millis(15))
+}
+
+/// A message that says by itself whether it is whole.
+fn message(author: &str, number: u32, length: usize) -> Vec<u8> {
+    let mut text = format!("{author} {number} ").into_bytes();
+    for at in text.len()..length {
+        text.push((at as u32).wrapping_mul(31).wrapping_add(number) as u8);
+    }
+    text
+}
+
+/// Who wrote it, and which it is.
+fn parse(found: &[u8]) -> (String, u32) {
+    let mut words = found.splitn(3, |byte| *byte == b' ');
+    let mut word = || String::from_utf8_lossy(words.next().unwrap_or(b"?")).into_owned();
+    let (author, number) = (word(), word());
+    let number = number.parse().unwrap_or_else(|_| panic!("no message: {found:?}"));
+    assert!(found == message(&author, number, found.len()), "not whole: {author} {number}");
+    assert!([SMALL, LARGE].contains(&found.len()), "cut: {author} {number}");
+    (author, number)
+}
+
+/// Waits until it is so.
+fn eventually<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..PATIENCE {
+        if let Some(done) = so() {
+            return done;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{what}");
+}
+
+// ---------------------------------------------------------------- the processes
+
+const ROLE: &str = "SHM_CRASH_TEST_ROLE";
+const DIRECTORY: &str = "SHM_CRASH_TEST_DIRECTORY";
+const WHAT: &str = "SHM_CRASH_TEST_OPERATION";
+const BUDGET: &str = "SHM_CRASH_TEST_BUDGET";
+/// Stands before what a process says to the one that started it; the harness says things too.
+const SAYS: &str = ">> ";
+
+/// Another process: killed if the test ends before it.
+struct Other {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn start(role: &str, directory: &std::path::Path, what: Operation, budget: u32) -> Self {
+        let mut child = again("another_process")
+            .arg("--ignored")
+            .env(ROLE, role)
+            .env(DIRECTORY, directory)
+            .env(WHAT, what.to_string())
+            .env(BUDGET, budget.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, to, from: BufReader::new(from) }
+    }
+
+    /// What it says next; `None` if it has ended.
+    fn hear(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.from.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some((_, said)) = line.rsplit_once(SAYS) {
+                return Some(said.trim().into());
+            }
+        }
+    }
+
+    fn tell(&mut self, what: &str) {
+        // It may be dead.
+        let _ = writeln!(self.to, "{what}");
+        let _ = self.to.flush();
+    }
+
+    /// Waits for its end; panics if it was killed by nobody and failed.
+    fn ends(mut self) {
+        let status = self.child.wait().unwrap();
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        assert!(killed || status.success(), "{status}");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(what: &str) {
+    let mut out = stdout().lock();
+    writeln!(out, "{SAYS}{what}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Waits for the other side; false if there is none any more.
+fn told() -> Option<String> {
+    let mut line = String::new();
+    let length = stdin().lock().read_line(&mut line).unwrap();
+    (length > 0).then(|| line.trim().into())
+}
+
+/// What kills this process. Nothing of it happens any more, in no thread.
+fn end() -> ! {
+    kill_process(getpid(), Signal::KILL).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+#[ignore = "run by the others, in processes of their own"]
+fn another_process() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let what = ALL.into_iter().find(|one| one.to_string() == variable(WHAT)).unwrap();
+    let domain = Domain::new("test").unwrap().in_directory(variable(DIRECTORY));
+    match &*role {
+        "dead" => dead(&domain, what),
+        "victim" => victim(&domain, what, variable(BUDGET).parse().unwrap()),
+        "heir" => heir(),
+        other => panic!("{other}"),
+    }
+}
+
+/// A node that is killed, not at a step, but with all that it has.
+fn dead(domain: &Domain, what: Operation) {
+    let node = builder(domain, "victim").join().unwrap();
+    let to = if what == SweepBeside { "one" } else { "beside" };
+    let beside = builder(domain, "beside").join().unwrap();
+    node.send(to, &message("victim", 1, SMALL)).unwrap();
+    node.send(to, &message("victim", 2, LARGE)).unwrap();
+    beside.send("victim", &message("beside", 1, LARGE)).unwrap();
+    end();
+}
+
+/// The one who dies at a step.
+fn victim(domain: &Domain, what: Operation, budget: u32) {
+    let join = || builder(domain, "victim").join().unwrap();
+    let small = |number| message("victim", number, SMALL);
+    let large = |number| message("victim", number, LARGE);
+    let run = |f: &mut dyn FnMut()| run_until(budget, end, f).1;
+    let mut joined = None;
+    let steps = match what {
+        JoinFirst | Join | JoinAfterDeath => run(&mut || joined = Some(join())),
+        Sweep | SweepBeside => run(&mut || drop(sweep::sweep(domain, false).unwrap())),
+        _ => {
+            let node = &*joined.insert(join());
+            match what {
+                SendSecond | Leave => node.send("one", &small(1)).unwrap(),
+                SendSecondLarge => node.send("one", &large(1)).unwrap(),
+                LeaveBusy => {
+                    node.send("one", &small(1)).unwrap();
+                    node.send("one", &large(2)).unwrap();
+                }
+                _ => {}
+            }
+            say("ready");
+            told();
+            match what {
+                SendFirst => run(&mut || node.send("one", &small(1)).unwrap()),
+                SendSecond => run(&mut || node.send("one", &small(2)).unwrap()),
+                SendLarge => run(&mut || node.send("one", &large(1)).unwrap()),
+                SendSecondLarge => run(&mut || node.send("one", &large(2)).unwrap()),
+                Broadcast => run(&mut || assert_eq!(node.broadcast(&small(1)).unwrap(), 2)),
+                Receive | ReceiveLarge => {
+                    let mut got = None;
+                    let steps = run(&mut || got = Some(node.recv().unwrap()));
+                    assert_eq!(parse(&got.unwrap()), ("one".into(), 1));
+                    steps
+                }
+                Leave | LeaveBusy => run(&mut || node.leave().unwrap()),
+                _ => unreachable!(),
+            }
+        }
+    };
+    say(&format!("survived {steps}"));
+    told();
+    drop(joined);
+}
+
+/// One who joins the name again each time that it is told to, talks with "one", and leaves.
+fn heir() {
+    while let Some(directory) = told() {
+        let domain = Domain::new("test").unwrap().in_directory(directory);
+        // The lock of the dead may stand a moment longer than its process.
+        let node = eventually("the name is not free", || match builder(&domain, "victim").join() {
+            Ok(node) => Some(node),
+            Err(NodeError::Taken { .. }) => None,
+            Err(error) => panic!("the name cannot be joined again: {error}"),
+        });
+        node.send("one", &message("heir", 1, SMALL)).unwrap();
+        node.send("one", &message("heir", 2, LARGE)).unwrap();
+        // What the other has sent may have gone to the one who died before.
+        let mut wanted = vec![1, 2];
+        eventually("nothing comes back", || {
+            if let Some(found) = node.try_recv().unwrap() {
+                let (author, number) = parse(&found);
+                assert_eq!(author, "one*");
+                wanted.retain(|one| *one != number);
+            } else {
+                say("more");
+                told();
+            }
+            wanted.is_empty().then_some(())
+        });
+        node.leave().unwrap();
+        drop(node);
+        say("done");
+    }
+}
+
+// ---------------------------------------------------------------- the test
+
+/// Aborts if a round does not end. In ticks and not in time.
+fn begin(round: String) {
+    static WATCHDOG: Once = Once::new();
+    type Round = (std::thread::ThreadId, String, u32);
+    static ROUNDS: Mutex<Vec<Round>> = Mutex::new(Vec::new());
+    WATCHDOG.call_once(|| {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::sleep(Duration::from_millis(100));
+                for (_, round, ticks) in &mut *ROUNDS.lock().unwrap() {
+                    *ticks += 1;
+                    if *ticks == 1200 {
+                        eprintln!("hangs: {round}");
+                        std::process::abort();
+                    }
+                }
+            }
+        });
+    });
+    let mut rounds = ROUNDS.lock().unwrap();
+    let me = std::thread::current().id();
+    rounds.retain(|(thread, ..)| *thread != me);
+    if !round.is_empty() {
+        rounds.push((me, round, 0));
+    }
+}
+
+/// Says where it failed.
+struct Context(Operation, u32);
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        begin(String::new());
+        if std::thread::panicking() {
+            eprintln!("in: {}, dead at step {}", self.0, self.1);
+        }
+    }
+}
+
+fn at_steps(what: Operation) {
+    let variable = |name| std::env::var(name).ok().and_then(|number| number.parse::<u32>().ok());
+    let mut heir = Other::start("heir", "".as_ref(), what, 0);
+    let mut round = |step| {
+        let _context = Context(what, step);
+        begin(format!("{what}, dead at step {step}"));
+        one_round(what, step, &mut heir)
+    };
+    if let Some(step) = variable("SHM_CRASH_STEP") {
+        round(step);
+        return;
+    }
+    let steps = round(u32::MAX).expect("it has no step to die at");
+    let stride = variable("SHM_CRASH_EVERY").unwrap_or((steps / MOST) | 1);
+    // How many there are differs a little from time to time.
+    let mut deaths = 0;
+    for step in (0..).step_by(stride as usize) {
+        if round(step).is_some() {
+            break;
+        }
+        deaths += 1;
+        assert!(step < 4 * steps + 1000, "does not end");
+    }
+    assert!(deaths > 0, "nobody died");
+    eprintln!("{what}: {steps} steps, died at {deaths} of them");
+}
+
+/// All messages of `author` that come to `node`: at least as many as `least`, and whatever is
+/// there then.
+fn drain(node: &Node, author: &str, least: usize) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut take = |message: &[u8]| {
+        let (by, number) = parse(message);
+        assert_eq!(by, author, "{number}");
+        found.push(number);
+        found.len()
+    };
+    let mut count = 0;
+    eventually("accepted messages do not come", || {
+        if count < least
+            && let Some(message) = node.recv_timeout(Duration::from_millis(1)).unwrap()
+        {
+            count = take(&message);
+        }
+        (count >= least).then_some(())
+    });
+    while let Some(message) = node.try_recv().unwrap() {
+        take(&message);
+    }
+    found
+}
+
+/// `None` if the victim died, else its steps.
+fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
+    let even = step.is_multiple_of(2);
+    let place = Place::new();
+    let domain = &place.domain;
+    let join = |name: &str| {
+        let builder = builder(domain, name);
+        let builder = if what.is_looked_after() {
+            builder
+        } else {
+            builder.heartbeat(Duration::from_secs(3600)).silent_after(Duration::from_secs(7200))
+        };
+        builder.join().unwrap()
+    };
+    let mut nodes: Vec<Node> = ["one", "two"][..what.survivors()].iter().map(|n| join(n)).collect();
+    if what.has_dead() {
+        Other::start("dead", &place.directory, what, 0).ends();
+    }
+    let mut victim = Other::start("victim", &place.directory, what, step);
+    let mut said = victim.hear();
+    if said.as_deref() == Some("ready") {
+        match what {
+            Receive | ReceiveLarge => {
+                let length = if what == Receive { SMALL } else { LARGE };
+                nodes[0].send("victim", &message("one", 1, length)).unwrap();
+                nodes[0].send("victim", &message("one", 2, length)).unwrap();
+            }
+            LeaveBusy => nodes[0].send("victim", &message("one", 1, LARGE)).unwrap(),
+            _ => {}
+        }
+        victim.tell("go");
+        said = victim.hear();
+    }
+    let steps = said.map(|said| {
+        let steps = said.strip_prefix("survived ").unwrap_or_else(|| panic!("{said}"));
+        steps.parse::<u32>().unwrap()
+    });
+    let [least, all] = what.messages();
+    if steps.is_none() {
+        victim.ends();
+        if !even {
+            // Keepers look at what is left before anything else happens.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        if let [one, ..] = &*nodes
+            && even
+        {
+            // Who sends to the dead is told so.
+            eventually("the dead one is not missed", || {
+                match one.try_send("victim", &message("one", 3, SMALL)) {
+                    Ok(()) | Err(SendError::Full { .. }) => None,
+                    Err(
+                        SendError::Dead { .. } | SendError::Left { .. } | SendError::Unknown { .. },
+                    ) => Some(()),
+                    Err(error) => panic!("{error}"),
+                }
+            });
+        }
+        for node in &nodes {
+            let found =
+                drain(node, "victim", if node.id().as_bytes() == b"one" { least.len() } else { 0 });
+            assert!(found == least || found == all, "{}: {found:?}", node.id());
+        }
+    } else {
+        for node in nodes.iter().take(if what == Broadcast { 2 } else { 1 }) {
+            assert_eq!(drain(node, "victim", all.len()), all);
+        }
+        victim.tell("leave");
+        victim.ends();
+    }
+    if nodes.is_empty() {
+        nodes.push(join("one"));
+    }
+    exchange(&nodes[0], heir, &place);
+    if let [one, two] = &*nodes {
+        nothing_leaks(one, two);
+    }
+    for node in &nodes {
+        assert_eq!(drain(node, "nobody", 0), [0; 0], "late");
+    }
+    nothing_stays(what, nodes, &place, even);
+    steps
+}
+
+/// The name is joined again, and its new node talks with `one`.
+fn exchange(one: &Node, heir: &mut Other, place: &Place) {
+    heir.tell(place.directory.to_str().unwrap());
+    assert_eq!(drain(one, "heir", 2), [1, 2]);
+    while heir.hear().expect("the heir has failed") == "more" {
+        for (number, length) in [(1, SMALL), (2, LARGE)] {
+            match one.try_send("victim", &message("one*", number, length)) {
+                // It was just noticed that the one before is dead, or the new one has not read.
+                Ok(()) | Err(SendError::Full { .. } | SendError::Dead { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        heir.tell("more");
+    }
+    eventually("the one who has left is not missed", || {
+        match one.try_send("victim", &message("one", 4, SMALL)) {
+            Ok(()) | Err(SendError::Full { .. }) => None,
+            Err(SendError::Left { .. } | SendError::Unknown { .. }) => Some(()),
+            Err(error) => panic!("{error}"),
+        }
+    });
+}
+
+/// All chunks of `one` come back, and the lanes of both.
+fn nothing_leaks(one: &Node, two: &Node) {
+    eventually("chunks are lost", || {
+        let sent = (0..CHUNKS as u32)
+            .take_while(|at| one.try_send("two", &message("one", *at, LARGE)).is_ok())
+            .count();
+        assert_eq!(drain(two, "one", sent).len(), sent);
+        (sent == CHUNKS).then_some(())
+    });
+    eventually("lanes are lost", || {
+        // Who reads gives lanes back that have ended.
+        let _ = (one.try_recv().unwrap(), two.try_recv().unwrap());
+        (one.stats().lanes_in == 0 && two.stats().lanes_in == 0).then_some(())
+    });
+}
+
+/// The survivors leave, and all is gone.
+fn nothing_stays(what: Operation, nodes: Vec<Node>, place: &Place, even: bool) {
+    if even && what.is_looked_after() {
+        // They put away by themselves what the dead left.
+        eventually("the dead stay", || {
+            let known = nodes[0].nodes().unwrap().len();
+            let segments = place.files().len();
+            let pools = place.files().iter().filter(|name| name.contains(".pool.")).count();
+            // Its own pool it keeps.
+            let own = usize::from(pools == 1);
+            (known == nodes.len() && segments == 2 + nodes.len() + own).then_some(())
+        });
+        drop(nodes);
+        eventually(&format!("left by those who left: {:?}", place.files()), || {
+            place.files().is_empty().then_some(())
+        });
+        return;
+    }
+    drop(nodes);
+    eventually("swept in vain", || {
+        let swept = sweep::sweep(&place.domain, false).unwrap();
+        (swept.is_empty() && place.files().is_empty()).then_some(())
+    });
+}
+
+macro_rules! operations {
+    ($($test:ident: $what:ident;)+) => { $(
+        #[test]
+        fn $test() {
+            at_steps($what);
+        }
+    )+ };
+}
+
+operations! {
+    join_first: JoinFirst;
+    join: Join;
+    join_after_death: JoinAfterDeath;
+    send_first: SendFirst;
+    send_second: SendSecond;
+    send_large: SendLarge;
+    send_second_large: SendSecondLarge;
+    broadcast: Broadcast;
+    receive: Receive;
+    receive_large: ReceiveLarge;
+    leave: Leave;
+    leave_busy: LeaveBusy;
+    sweep_alone: Sweep;
+    sweep_beside: SweepBeside;
+}

@@ -1,0 +1,27 @@
+//! Looking at what lies in shared memory without touching it.
+
+mod error;
+mod file;
+mod header;
+mod members;
+mod registry;
+mod snapshot;
+
+pub use error::LookError;
+pub use file::Seen;
+pub use header::{Entry, Header, Part};
+pub use members::{Life, MemberRow, Members};
+pub use registry::{NodeRow, nodes};
+pub use snapshot::Snapshot;
+
+use shm_primitives::identity::OwnerId;
+
+/// The name of the segment of a domain's members.
+pub const MEMBERS: &str = "members";
+/// The name of the segment of a domain's registry of nodes.
+pub const REGISTRY: &str = "registry";
+
+/// An owner's id, as short as it can be written: `index-generation`.
+pub fn short(id: OwnerId) -> String {
+    format!("{}-{}", id.index(), id.generation())
+}
