@@ -254,18 +254,18 @@ impl<'a> ProcessTable<'a> {
         }
     }
 
-    /// Whether the record of `id` is held under that id now. Not if it has left, or its record was
-    /// cleared, or is just being cleared by an heir.
-    pub fn has_record(&self, id: OwnerId) -> bool {
-        self.slots.owner(id.index()) == Some(id)
-    }
-
     /// Every id that a record is held by now, with its verdict: who looks after the others goes
     /// through it, repairs what each dead one held, and [clears](Self::clear) its record.
     pub fn verdicts(
         &self,
     ) -> impl Iterator<Item = Result<(OwnerId, Verdict), LivenessError>> + use<'a, '_> {
         self.slots.owners().map(|(_, id)| Ok((id, self.convict(id)?)))
+    }
+
+    /// Whether a record is `id`'s: its own, with or without anything written, or one that it was
+    /// clearing.
+    pub(crate) fn has_records_of(&self, id: OwnerId) -> bool {
+        self.slots.owners().any(|(_, owner)| owner == id)
     }
 
     /// Gives the record of a dead process back, after everything else that it held was

@@ -7,8 +7,8 @@
 //!
 //! A peer's death is noticed within a millisecond or so where there is a pidfd, else within ten;
 //! that of others when they have been silent for as long as was configured, and within a tenth of
-//! a second while somebody watches. What a dead node left is put away one heartbeat after its
-//! death was seen, so that all who watch have seen it.
+//! a second while somebody watches. What a dead node left is put away not sooner than one heartbeat
+//! after its death was seen, so that all who watch have seen it.
 
 use super::error::NodeError;
 use super::peer::Peer;
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 use shm_primitives::identity::{Dead, OwnerId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
@@ -136,7 +136,7 @@ fn keep(shared: &Shared, orders: &Orders) {
         shared,
         member: &member,
         watch: DeathWatch::new(member.processes()).interrupted_by(orders.news.as_fd()),
-        dead: HashSet::new(),
+        dead: HashMap::new(),
         beats: 0,
     };
     let mut next_beat = Instant::now();
@@ -178,8 +178,8 @@ struct Rounds<'k> {
     shared: &'k Shared,
     member: &'k Member,
     watch: DeathWatch<'k, 'k>,
-    /// Who was seen dead and is not put away.
-    dead: HashSet<OwnerId>,
+    /// Who was seen dead and is not put away, and when that was seen first.
+    dead: HashMap<OwnerId, Instant>,
     beats: u32,
 }
 
@@ -211,7 +211,7 @@ impl Rounds<'_> {
             peers.iter().map(|peer| peer.owner).filter(|owner| *owner != own).collect();
         if self.shared.watchers.are_there() {
             let nodes = self.shared.registry.nodes().map(|node| node.owner);
-            wanted.extend(nodes.filter(|owner| *owner != own && !self.dead.contains(owner)));
+            wanted.extend(nodes.filter(|owner| *owner != own && !self.dead.contains_key(owner)));
         }
         let watched: Vec<OwnerId> = self.watch.ids().collect();
         for id in watched {
@@ -245,7 +245,7 @@ impl Rounds<'_> {
 
     /// Takes back what it had of this node's.
     fn recover(&mut self, dead: Dead<OwnerId>) {
-        self.dead.insert(dead.id());
+        self.dead.entry(dead.id()).or_insert_with(Instant::now);
         if self.shared.has_left() {
             return;
         }
@@ -278,13 +278,21 @@ impl Rounds<'_> {
             place.beat(shared.now());
         }
         self.member.beat();
-        let before = std::mem::take(&mut self.dead);
-        for id in before {
-            // Seen dead a heartbeat ago.
-            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(id)
-                && !(self.recover_pool(dead) && self.put_away(dead))
-            {
-                self.dead.insert(id);
+        // Not sooner: others look for it in the registry, to tell a death from a leave.
+        let heartbeat = shared.config.heartbeat();
+        let due: Vec<OwnerId> = self
+            .dead
+            .iter()
+            .filter(|(_, seen)| seen.elapsed() >= heartbeat)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let is_done = match self.member.processes().convict(id) {
+                Ok(Verdict::Dead(dead)) => self.recover_pool(dead) && self.put_away(dead),
+                _ => true,
+            };
+            if is_done {
+                self.dead.remove(&id);
             }
         }
         if self.beats % RECORDS == 1 {
@@ -306,7 +314,7 @@ impl Rounds<'_> {
         let table = self.member.processes();
         for (id, verdict) in table.verdicts().flatten() {
             if verdict.dead().is_some_and(|dead| sweep::is_ours(table, dead)) {
-                self.dead.insert(id);
+                self.dead.entry(id).or_insert_with(Instant::now);
             }
         }
     }

@@ -232,8 +232,7 @@ impl Shared {
         // From here on nobody finds it.
         self.door.shut();
         drop(self.place.lock().take());
-        let mut control = self.control.lock().take();
-        if let Some(control) = &mut control {
+        if let Some(mut control) = self.control.lock().take() {
             control.close();
         }
         let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
@@ -241,8 +240,6 @@ impl Shared {
             Err(SegmentError::NotFound { .. }) => Ok(()),
             other => other.map(|_| ()),
         };
-        // Not before: whoever finds the name must find whose it is, should this be the end of us.
-        drop(control);
         // Whoever waits for a message learns that there comes none.
         self.ring();
         // Lanes out of it: what is in them is the receivers' from here on. One that another thread

@@ -18,4 +18,5 @@ mod large;
 mod local;
 mod messaging;
 mod policies;
+mod stress;
 mod watching;

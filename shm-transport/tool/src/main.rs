@@ -10,6 +10,7 @@
 mod cli;
 mod commands;
 mod failure;
+mod logging;
 mod look;
 mod output;
 
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let color = cli.global.color;
+    logging::start(color, cli.global.verbose);
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -56,7 +56,8 @@ pub fn complain(color: Color, message: &str) {
     let _ = writeln!(stderr, "{BAD}error{BAD:#}: {}", harmless(message));
 }
 
-fn choice(color: Color) -> ColorChoice {
+/// What the library for it calls that.
+pub fn choice(color: Color) -> ColorChoice {
     match color {
         Color::Auto => ColorChoice::Auto,
         Color::Always => ColorChoice::Always,
@@ -97,6 +98,15 @@ pub fn bytes(count: u64) -> String {
     }
     let digits = usize::from(value < 9.95 && (value * 10.0).round() % 10.0 != 0.0);
     format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// A number of things for people.
+pub fn count(number: f64) -> String {
+    match number {
+        number if number < 10_000.0 => format!("{number:.0}"),
+        number if number < 10_000_000.0 => format!("{:.0} k", number / 1e3),
+        number => format!("{:.1} M", number / 1e6),
+    }
 }
 
 /// One thing, or several.
