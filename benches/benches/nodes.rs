@@ -23,6 +23,9 @@ fn handles<const N: usize>(group: &mut Group, place: &Place) {
             counter += 1;
             let frame = template.frame(counter);
             assert!(FrameSender::try_send(&mut tx, frame) && rx.try_recv(frame));
+            assert!(FrameSender::try_send(&mut tx, frame), "full, with none in it");
+            // A look takes in new lanes only now and then.
+            while !rx.try_recv(frame) {}
         });
     });
 }

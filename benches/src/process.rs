@@ -2,14 +2,14 @@
 
 use crate::pin::{Cpus, pin};
 use crate::region::Region;
-use crate::spin;
+use crate::spin::STALL;
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, wait,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::thread::yield_now;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// What a process does, on which CPU; what it returns is handed to the process that started it.
 pub struct Work<'a> {
@@ -144,8 +144,12 @@ impl Meeting {
         let arrived = unsafe { self.region.base().cast::<AtomicU32>().as_ref() };
         let before = arrived.fetch_add(1, Ordering::AcqRel);
         let whole = (before / self.count + 1) * self.count;
-        // More may share a CPU than it can run at once.
-        spin::until(|| arrived.load(Ordering::Acquire) >= whole, yield_now);
+        let since = Instant::now();
+        while arrived.load(Ordering::Acquire) < whole {
+            assert!(since.elapsed() < STALL, "not all have come to the meeting");
+            // Who is early leaves the CPUs to those who still do something that is timed.
+            sleep(Duration::from_micros(50));
+        }
     }
 }
 

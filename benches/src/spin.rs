@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Longer than a machine keeps a side from running.
-const STALL: Duration = Duration::from_secs(20);
+pub const STALL: Duration = Duration::from_secs(20);
 
 /// Asks until the answer is yes, and calls `pause` in between.
 ///

@@ -5,6 +5,7 @@ use crate::frame::{Frame, Template};
 use crate::process::{self, Meeting, Work};
 use crate::region::Region;
 use crate::round_trip::Run;
+use crate::spin::STALL;
 use crate::traffic::{FrameSender, FrameSleeper};
 use rustix::thread::futex::{Flags, wait, wake};
 use rustix::time::{ClockId, clock_gettime};
@@ -128,10 +129,10 @@ impl Writing<'_> {
         let mut send = |i| {
             pace.wait();
             // A socket drops what it has no room for. So a reader that the machine kept from
-            // running for long is waited for, for as long as runs wait for anything.
+            // running for long is waited for.
             let since = Instant::now();
             while i - self.seen.load(Ordering::Relaxed) >= UNDER_WAY {
-                assert!(since.elapsed() < Duration::from_secs(20), "nobody reads");
+                assert!(since.elapsed() < STALL, "nobody reads");
                 pace.wait();
             }
             assert!(tx.try_send(template.frame(i)), "full, with so few under way");

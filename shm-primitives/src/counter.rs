@@ -268,11 +268,13 @@ impl CounterWriter<'_> {
     /// the sum, or of a large `n` a part of it.
     #[inline]
     pub fn add(&mut self, n: u64) {
-        let sum = self.value + n.min(Counter::MAX - self.value);
-        if (sum >> SHIFT) - (self.value >> SHIFT) <= 1 {
-            self.step(sum);
+        let sum = self.value.wrapping_add(n);
+        // No bit beyond the lower word's own 31 in n, and none changed by it.
+        if ((sum ^ self.value) | n) >> SHIFT == 0 {
+            self.counter.low.store(sum as u32, Relaxed);
+            self.value = sum;
         } else {
-            self.leap(sum);
+            self.beyond(n);
         }
     }
 
@@ -282,8 +284,17 @@ impl CounterWriter<'_> {
         self.value
     }
 
+    /// Adds so much that the upper word may change.
+    #[cold]
+    fn beyond(&mut self, n: u64) {
+        let sum = self.value + n.min(Counter::MAX - self.value);
+        if (sum >> SHIFT) - (self.value >> SHIFT) > 1 {
+            self.leap(sum);
+        }
+        self.step(sum);
+    }
+
     /// Goes on to `sum`, whose upper word is this one or the next.
-    #[inline(always)]
     fn step(&mut self, sum: u64) {
         self.counter.low.store(sum as u32, Relaxed);
         if high_of(sum) != high_of(self.value) {
@@ -293,14 +304,12 @@ impl CounterWriter<'_> {
     }
 
     /// Stores the upper word.
-    #[inline(always)]
     fn carry(&self, high: u32) {
         self.counter.high.store(high, PUBLISH);
         fence(CARRY);
     }
 
-    /// Goes on to `sum`, whose upper word is beyond the next.
-    #[cold]
+    /// Goes towards `sum`, whose upper word is beyond the next, until it is this one or the next.
     fn leap(&mut self, sum: u64) {
         // To the next multiple of 2³¹, where the lower word has its first bit alone.
         self.step((self.value >> SHIFT << SHIFT) + (1 << SHIFT));
@@ -312,7 +321,6 @@ impl CounterWriter<'_> {
             self.carry(far);
             self.value = u64::from(far) << SHIFT;
         }
-        self.step(sum);
     }
 }
 

@@ -223,6 +223,9 @@ fn names_of_nodes() {
     field[9] = b'x';
     assert_eq!(NodeId::from_field(field), Err(NodeIdError::Nul { at: 6 }));
     assert_eq!(NodeId::new(b"\xff\n").unwrap().to_string(), "\\xff\\n");
+    assert_eq!(NodeId::try_from("ä/b").unwrap().to_string(), "ä/b");
+    assert_eq!(NodeId::try_from("ä").unwrap().as_str(), Some("ä"));
+    assert_eq!(NodeId::new(b"\xff").unwrap().as_str(), None);
     for error in
         [NodeIdError::Empty, NodeIdError::TooLong { found: 65 }, NodeIdError::Nul { at: 1 }]
     {

@@ -38,6 +38,7 @@ pub struct Lanes<'a> {
     bell: &'a WakeWord,
     area: Region<'a>,
     capacity: u32,
+    sleepless: bool,
 }
 
 impl Clone for Lanes<'_> {
@@ -147,7 +148,7 @@ impl<'a> Lanes<'a> {
         let size = Self::area_size(table.slots(), capacity);
         let size = size.ok_or(LanesError::BadCapacity { found: capacity })?;
         check_region(&area, size, LINE).map_err(LanesError::Area)?;
-        Ok(Self { receiver, table, ready, bell, area, capacity })
+        Ok(Self { receiver, table, ready, bell, area, capacity, sleepless: false })
     }
 
     /// What mapping fresh memory is in ordinary builds: makes loom's atomics for so many lanes.
@@ -200,6 +201,19 @@ impl<'a> Lanes<'a> {
     /// Bytes of each ring's data.
     pub fn capacity(&self) -> u32 {
         self.capacity
+    }
+
+    /// The same lanes to a receiver that never sleeps and sweeps all lanes again and again: a
+    /// message to such a one needs no fence. All who have the lanes have to agree.
+    #[must_use]
+    pub const fn sleepless(mut self, sleepless: bool) -> Self {
+        self.sleepless = sleepless;
+        self
+    }
+
+    /// Whether the receiver never sleeps.
+    pub const fn is_sleepless(&self) -> bool {
+        self.sleepless
     }
 
     /// Where lane `lane` lies in the area, and how many bytes it has: what is to be there before

@@ -58,7 +58,7 @@ impl<'a> Reserved<'a> {
         let writer = ring.claim_writer(owner).map_err(OpenError::End)?;
         slot.update(&[owner.word(), 0]);
         let (ready, notifier) = (lanes.ready(), lanes.bell().shared_notifier());
-        let announcer = Announcer { ready, notifier, lane };
+        let announcer = Announcer { ready, notifier, lane, sleepless: lanes.is_sleepless() };
         Ok(LaneWriter { writer: Some(writer), slot: Some(slot), announcer, head, lanes })
     }
 }
@@ -88,12 +88,18 @@ pub struct Announcer<'a> {
     ready: ReadyBitmap<'a>,
     notifier: Notifier<'a, true>,
     lane: u32,
+    sleepless: bool,
 }
 
 impl Announcer<'_> {
     /// See [`LaneWriter::announce`].
     #[inline]
     pub fn announce(&mut self, park: &impl Park) {
+        // A bit that is cleared at this moment is missed, until the receiver's next sweep: it does
+        // not sleep before that.
+        if self.sleepless && self.ready.is_marked(self.lane as usize) {
+            return;
+        }
         let fenced = published();
         self.ready.mark(self.lane as usize, &fenced);
         self.notifier.notify_after(park, &fenced);
@@ -128,7 +134,8 @@ impl<'a> LaneWriter<'a> {
     }
 
     /// Tells the receiver that there is something: a fence and two loads while it is awake and
-    /// looks at this lane anyway. After a frame, or after several.
+    /// looks at this lane anyway; a load if it [never sleeps](Lanes::sleepless). After a frame, or
+    /// after several.
     #[inline]
     pub fn announce(&mut self, park: &impl Park) {
         self.announcer.announce(park);

@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! part               role
-//! kind  8, required   0    the wake word that the node sleeps at, in a line of its own
+//! kind  8, required   0    the wake word that the node sleeps at, in a line of its own; behind it a
+//!                          word that is 1 if it never sleeps, else 0, written once
 //! kind  9, required   0    the ready bitmap: a bit for each lane
 //! kind  3, required   0    the table of lanes: a slot for each
 //! kind 11             0    lines of counters, from a multiple of 4096 on; what they count is for
@@ -65,6 +66,7 @@ use crate::part::{Corrupt, Kind, LINE};
 use crate::ready::ReadyBitmap;
 use crate::region::Region;
 use crate::segment::{Control, Known, Magic, NewPart, PartId, Plan, Segment, SegmentError};
+use crate::sync::{AtomicU32, Ordering::Relaxed};
 use crate::table;
 use crate::wake::WakeWord;
 
@@ -100,12 +102,14 @@ pub struct Shape {
     pub capacity: u32,
     /// Lines of counters, 64 bytes each.
     pub counter_lines: u32,
+    /// Whether the node never sleeps: see [`Lanes::sleepless`].
+    pub sleepless: bool,
 }
 
 impl Shape {
     /// So many lanes of so many bytes each, and 256 lines of counters.
     pub const fn new(lanes: u32, capacity: u32) -> Self {
-        Self { lanes, capacity, counter_lines: 256 }
+        Self { lanes, capacity, counter_lines: 256, sleepless: false }
     }
 
     /// Bytes of the whole segment; `None` if there is no such shape or it does not fit the address
@@ -185,6 +189,8 @@ impl<'a> NodeLayout<'a> {
         let part = creating.part(TABLE).ok_or(SegmentError::MissingPart(TABLE))?;
         let options = table::Options::new(shape.lanes).tag(TAG);
         Table::init_at(&part, options).map_err(in_part(TABLE))?;
+        let part = creating.part(BELL).ok_or(SegmentError::MissingPart(BELL))?;
+        sleepless(&part)?.store(shape.sleepless.into(), Relaxed);
         // Any words are a bitmap and a wake word: those of a segment before cost time alone.
         let control = creating.publish();
         // SAFETY: passed on.
@@ -208,7 +214,12 @@ impl<'a> NodeLayout<'a> {
         let corrupt = |what, found, limit| SegmentError::Corrupt(Corrupt { what, found, limit });
         let node = segment.owner()?.ok_or(corrupt("owner of a node's segment", 0, 1))?;
         let [count, capacity] = segment.own();
-        let bell = WakeWord::at(&segment.require(BELL)?).map_err(in_part(BELL))?;
+        let part = segment.require(BELL)?;
+        let bell = WakeWord::at(&part).map_err(in_part(BELL))?;
+        let never = match sleepless(&part)?.load(Relaxed) {
+            word @ (0 | 1) => word == 1,
+            word => return Err(corrupt("word that says whether a node sleeps", word, 1)),
+        };
         let table = Table::attach(&segment.require(TABLE)?, TAG).map_err(in_part(TABLE))?;
         if count != table.slots() {
             return Err(corrupt("number of lanes", count, table.slots()));
@@ -218,7 +229,7 @@ impl<'a> NodeLayout<'a> {
         let area = segment.require(LANES)?;
         // SAFETY: passed on; one segment has one of each.
         let lanes = unsafe { Lanes::new(node, table, ready, bell, area, capacity) };
-        let lanes = lanes.map_err(|error| match error {
+        let lanes = lanes.map(|lanes| lanes.sleepless(never)).map_err(|error| match error {
             LanesError::Area(error) => SegmentError::Part { part: LANES, error },
             LanesError::BadCapacity { found } => {
                 corrupt("bytes of a lane's data", found, 1 << 30)
@@ -265,4 +276,10 @@ impl<'a> NodeLayout<'a> {
         // No overflow: the segment's parts lie in it.
         part.base().addr().get() - self.base
     }
+}
+
+/// The word behind the wake word.
+fn sleepless<'a>(part: &Region<'a>) -> Result<&'a AtomicU32, SegmentError> {
+    let words = AtomicU32::slice_at(part, 3).map_err(in_part(BELL))?;
+    Ok(&words[2])
 }

@@ -11,6 +11,7 @@ mod common;
 mod counter;
 mod frame;
 mod harness;
+mod lane;
 mod layout;
 mod monitor;
 mod pool;

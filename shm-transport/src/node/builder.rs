@@ -148,7 +148,6 @@ impl NodeBuilder {
             None => config.to_domain()?,
         };
         let clock = clock.unwrap_or_else(|| Arc::new(monotonic));
-        let keeper = Keeper::start()?;
         // A record for each node, and for whoever else is a member.
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
@@ -221,7 +220,8 @@ fn take_places(
     now: u32,
 ) -> Result<Taken, NodeError> {
     // A node may have more than one lane from another: one for each sender.
-    let shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    let mut shape = Shape::new(config.nodes.saturating_mul(2), config.lane_bytes);
+    shape.sleepless = config.wait == Wait::Poll;
     let (own, control) = take_name(domain, id, shape, member)?;
     let enter = |layout: &LrpcLayout<'static>| enter(domain, layout, member, id, now);
     match Registry::open_or_create(domain, config.nodes, member.id(), enter) {

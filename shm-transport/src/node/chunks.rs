@@ -45,6 +45,8 @@ const POOL: PartId = PartId { kind: Kind::CHUNK_POOL, role: 0 };
 const KNOWN: Known<2> = Known::new(MAGIC, VERSION, [MARKS, POOL]);
 /// Bytes of a page, which the pool begins at a multiple of.
 const PAGE: u32 = 4096;
+/// Bytes of a cache line, which each place's marks begin at a multiple of.
+const LINE: usize = 64;
 /// Bytes of the largest chunk that there is.
 const MOST: u32 = 1 << 30;
 
@@ -141,7 +143,9 @@ impl Pool {
             classes.iter().fold(options, |options, class| options.class(class.0, class.1));
         let impossible = || wrong("there is no pool of that size");
         let size = options.required_size().ok_or_else(impossible)?;
-        let stride = MarksRef::required_size(options.chunks()).ok_or_else(impossible)?;
+        let stride = MarksRef::required_size(options.chunks())
+            .and_then(|size| size.checked_next_multiple_of(LINE))
+            .ok_or_else(impossible)?;
         let parts = [
             NewPart::required(MARKS, stride as u64 * u64::from(places)),
             NewPart::required(POOL, size as u64).aligned(PAGE),

@@ -174,6 +174,7 @@ impl LocalLane {
             )
         };
         let lanes = lanes.expect("memory made for it");
+        let lanes = lanes.sleepless(layout.lanes().is_sleepless());
         let writer = lanes.reserve(sender).expect("its only lane is nobody's");
         let writer = writer.open(card.as_bytes())?;
         let lane = Self { lanes, _memory: memory, _receiver: Arc::clone(&door.own) };

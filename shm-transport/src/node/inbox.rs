@@ -28,6 +28,9 @@ const SELDOM: u32 = 64;
 const ENOUGH: u32 = 4096;
 /// How many of them one counts for whose caller does something else between two.
 const APART: u32 = 256;
+/// Messages taken between two looks for new lanes, and of those looks between two that also let go
+/// of lanes that have ended.
+const OFTEN: u32 = 128;
 /// Glances that find a lane empty before it is cool, where there are many.
 const COOLING: u32 = 64;
 
@@ -49,6 +52,8 @@ struct Lanes {
     turn: u32,
     /// Glances in vain, in a row.
     vain: u32,
+    /// Messages taken, wrapping.
+    taken: u32,
     park: FutexPark,
     filter: Filter,
     /// How many changes of the filter were seen.
@@ -105,6 +110,7 @@ impl Inbox {
                 next: 0,
                 turn: 0,
                 vain: 0,
+                taken: 0,
                 park,
                 filter: Filter::ALL,
                 // Not seen yet.
@@ -262,6 +268,8 @@ impl Lanes {
                 continue;
             }
             if !lane.is_empty(&self.park) {
+                // A glance is to find it again.
+                lane.is_cool = false;
                 if at != self.next {
                     (self.next, self.turn) = (at, 0);
                 }
@@ -287,12 +295,10 @@ impl Lanes {
                 self.adopt(lane as u32);
             }
         }
-        if self.lanes.len() > FEW {
-            // Those that are cool no more.
-            for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
-                if lane.local.is_some() || ready.is_marked(lane.reader.lane() as usize) {
-                    (lane.is_cool, lane.quiet) = (false, 0);
-                }
+        // Those that are cool no more; there may be few lanes by now.
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
+            if lane.local.is_some() || ready.is_marked(lane.reader.lane() as usize) {
+                (lane.is_cool, lane.quiet) = (false, 0);
             }
         }
         for local in self.door.arrivals() {
@@ -487,6 +493,12 @@ impl Lanes {
         lane.owes = true;
         if lane.reader.room_is_wanted() {
             lane.reader.announce_room(&self.park);
+        }
+        self.taken = self.taken.wrapping_add(1);
+        if self.taken.is_multiple_of(OFTEN) {
+            // Who always finds something never looks in vain.
+            let thorough = self.taken.is_multiple_of(OFTEN * OFTEN);
+            self.look_for_lanes(if thorough { Look::Thorough } else { Look::Glance });
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use crate::commands::Demo;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -77,6 +78,11 @@ pub struct Format {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Show what this is: real processes, a file sent, one killed, and how fast it all is
+    ///
+    /// In a domain of its own, of which nothing is left, also if it is interrupted. Every claim is
+    /// checked; exits with 1 if one does not hold.
+    Demo(Demo),
     /// Show domains: their segments, members and nodes
     ///
     /// All domains in the directory unless --domain names one. Looks at copies, and so at what the

@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod counter;
 pub mod frame;
+pub mod lane;
 pub mod monitor;
 pub mod pool;
 pub mod ready;
@@ -36,6 +37,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     table::MODELS,
     segment::MODELS,
     pool::MODELS,
+    lane::MODELS,
     counter::MODELS,
 ];
 

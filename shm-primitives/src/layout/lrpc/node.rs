@@ -2,7 +2,7 @@
 
 use crate::identity::OwnerId;
 use crate::table::SlotKey;
-use core::fmt;
+use core::fmt::{self, Write};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -88,6 +88,11 @@ impl NodeId {
         self.0
     }
 
+    /// The name, if it is text.
+    pub fn as_str(&self) -> Option<&str> {
+        core::str::from_utf8(self.as_bytes()).ok()
+    }
+
     /// The name.
     pub fn as_bytes(&self) -> &[u8] {
         let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX);
@@ -103,9 +108,19 @@ impl TryFrom<&str> for NodeId {
 }
 
 impl fmt::Display for NodeId {
-    /// What is no printable ASCII is escaped.
+    /// Text as it is, but for control characters, which are escaped, as bytes are that are no text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes().escape_ascii().fmt(f)
+        for chunk in self.as_bytes().utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() {
+                    character.escape_default().fmt(f)?;
+                } else {
+                    f.write_char(character)?;
+                }
+            }
+            chunk.invalid().escape_ascii().fmt(f)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,331 @@
+//! Processes that do as they are told: a line in is an order, a line out its answer.
+
+use crate::help::{self, payload};
+use crate::segment_help::Place;
+use shm_transport::domain::Domain;
+use shm_transport::node::{Node, NodeBuilder, SendError, Sender};
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio, exit};
+use std::time::Duration;
+
+/// The variable that makes this binary such a process: the directory of its domain.
+const DIRECTORY: &str = "NODE_DIRECTORY";
+/// What answers begin with: everything else is the test harness's.
+const MARK: &str = "@";
+/// Ends whatever has lost its test.
+const SECONDS: u32 = 100;
+
+/// A process of a test's, which is killed with it.
+pub struct Child {
+    pub process: std::process::Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Child {
+    /// Starts one for the domain of that place.
+    pub fn start(place: &Place) -> Self {
+        Self::of(command(&place.directory))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = process.stdin.take();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        Self { process, stdin, stdout }
+    }
+
+    /// Starts one that has joined under that name.
+    pub fn joined(place: &Place, name: &str, options: &str) -> Self {
+        let mut child = Self::start(place);
+        child.expect(&format!("join {name} {options}"), "joined");
+        child
+    }
+
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{order}").unwrap();
+    }
+
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "the child has ended");
+            // The harness of the child does not end its line before the first answer.
+            if let Some((_, answer)) = line.split_once(MARK) {
+                return answer.trim_end().to_owned();
+            }
+        }
+    }
+
+    pub fn ask(&mut self, order: &str) -> String {
+        self.tell(order);
+        self.hear()
+    }
+
+    /// Asks, and fails unless this is the answer.
+    #[track_caller]
+    pub fn expect(&mut self, order: &str, answer: &str) {
+        let found = self.ask(order);
+        assert_eq!(found, answer, "{order}");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.pid()).unwrap();
+        assert!(pid > 1, "{pid} would be others");
+        // SAFETY: a system call without memory, to a child that is not reaped.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal {signal} to {pid}");
+    }
+
+    /// Kills it and waits until it is reaped.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Lets it end by itself: its nodes are dropped.
+    pub fn end(&mut self) {
+        drop(self.stdin.take());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["child::role", "--exact", "--nocapture", "--test-threads=1"])
+        .env(DIRECTORY, directory);
+    command
+}
+
+pub fn say(answer: impl std::fmt::Display) {
+    let mut out = stdout().lock();
+    writeln!(out, "{MARK}{answer}").unwrap();
+    out.flush().unwrap();
+}
+
+/// The name of an error's variant.
+fn variant(error: &impl Debug) -> String {
+    let text = format!("{error:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// Not a test, but what the tests start.
+#[test]
+fn role() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+    // SAFETY: a system call without memory.
+    unsafe { libc::alarm(SECONDS) };
+    let domain = Domain::new("test").unwrap().in_directory(directory);
+    Obeying { domain, nodes: HashMap::new(), senders: HashMap::new() }.obey();
+    exit(0);
+}
+
+struct Obeying {
+    domain: Domain,
+    nodes: HashMap<String, Node>,
+    /// By the name of their node and of whom they send to.
+    senders: HashMap<(String, String), Sender>,
+}
+
+/// Settings in words.
+fn with_options(mut builder: NodeBuilder, options: &[&str]) -> NodeBuilder {
+    for option in options {
+        let (key, value) = option.split_once('=').unwrap();
+        let milliseconds = || Duration::from_millis(value.parse().unwrap());
+        builder = match key {
+            "heartbeat" => builder.heartbeat(milliseconds()),
+            "silent" => builder.silent_after(milliseconds()),
+            "full" => builder.full(value.parse().unwrap()),
+            "wait" => builder.wait(value.parse().unwrap()),
+            "lane" => builder.lane_bytes(value.parse().unwrap()),
+            "nodes" => builder.nodes(value.parse().unwrap()),
+            "warm" => builder.warm_up(value.parse().unwrap()),
+            "most" => builder.max_message(value.parse().unwrap()),
+            _ => panic!("no option: {option}"),
+        };
+    }
+    builder
+}
+
+impl Obeying {
+    fn obey(&mut self) {
+        for line in stdin().lines() {
+            let line = line.unwrap();
+            let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+            let answer = self.one(&words);
+            say(answer);
+        }
+        self.senders.clear();
+        self.nodes.clear();
+    }
+
+    fn one(&mut self, words: &[&str]) -> String {
+        match *words {
+            ["join", name, ref options @ ..] => {
+                match with_options(help::builder(&self.domain, name), options).join() {
+                    Ok(node) => {
+                        self.nodes.insert(name.into(), node);
+                        "joined".into()
+                    }
+                    Err(error) => format!("{} {error}", variant(&error)),
+                }
+            }
+            // As many as there are names `<prefix>0`, `<prefix>1` and so on.
+            ["join-many", prefix, from, to, ref options @ ..] => {
+                for number in number(from)..number(to) {
+                    let name = format!("{prefix}{number}");
+                    let builder = with_options(help::builder(&self.domain, &name), options);
+                    match builder.join() {
+                        Ok(node) => drop(self.nodes.insert(name, node)),
+                        Err(error) => return format!("{} {number}", variant(&error)),
+                    }
+                }
+                "joined".into()
+            }
+            ["leave", name] => match self.nodes[name].leave() {
+                Ok(()) => "left".into(),
+                Err(error) => variant(&error),
+            },
+            ["drop", name] => {
+                self.nodes.remove(name);
+                "dropped".into()
+            }
+            ["warm-up", name] => self.nodes[name].warm_up().unwrap().to_string(),
+            ["nodes", name] => self.nodes[name].nodes().unwrap().len().to_string(),
+            ["send", from, to, stream, first, count, length] => {
+                self.send(from, to, number(stream), number(first), number(count), number(length))
+            }
+            // Messages through a lane of its own, until one is not accepted; how many were.
+            ["fill", from, to, stream, length] => {
+                let node = &self.nodes[from];
+                let key = (from.to_owned(), to.to_owned());
+                let sender = self.senders.entry(key).or_insert_with(|| node.sender(to).unwrap());
+                let mut accepted = 0;
+                loop {
+                    match sender.try_send(&payload(
+                        number(stream),
+                        accepted,
+                        number(length) as usize,
+                    )) {
+                        Ok(()) => accepted += 1,
+                        Err(SendError::Full { .. }) => return accepted.to_string(),
+                        Err(error) => return format!("{} {accepted}", variant(&error)),
+                    }
+                }
+            }
+            // Without an end: for one that is to be killed.
+            ["flood", from, to, stream, most] => {
+                let node = &self.nodes[from];
+                let mut sender = node.sender(to).unwrap();
+                let mut random = help::Random::new(u64::from(number(stream)));
+                say("flooding");
+                for count in 0.. {
+                    let length = help::HEADER as u64 + random.below(u64::from(number(most)));
+                    let bytes = payload(number(stream), count, length as usize);
+                    if let Err(error) = sender.send(&bytes) {
+                        return format!("{} {count}", variant(&error));
+                    }
+                }
+                unreachable!("a long time")
+            }
+            ["broadcast", from, stream, number_of, length] => {
+                let bytes = payload(number(stream), number(number_of), number(length) as usize);
+                match self.nodes[from].broadcast(&bytes) {
+                    Ok(reached) => reached.to_string(),
+                    Err(error) => variant(&error),
+                }
+            }
+            // Next message: from whom, stream, number and length.
+            ["receive", name, milliseconds] => {
+                let time = Duration::from_millis(u64::from(number(milliseconds)));
+                match self.nodes[name].recv_timeout(time) {
+                    Ok(None) => "nothing".into(),
+                    Ok(Some(message)) => {
+                        let (stream, number) = help::check(&message);
+                        format!("{} {stream} {number} {}", message.sender(), message.len())
+                    }
+                    Err(error) => format!("{} {error}", variant(&error)),
+                }
+            }
+            // So many in order from number `first` of a stream on.
+            ["receive-all", name, stream, first, count] => {
+                for expected in number(first)..number(first) + number(count) {
+                    match self.nodes[name].recv_timeout(help::PATIENCE) {
+                        Ok(Some(message)) => {
+                            let found = help::check(&message);
+                            if found != (number(stream), expected) {
+                                return format!("{found:?} in the place of {expected}");
+                            }
+                        }
+                        other => return format!("{other:?} in the place of {expected}"),
+                    }
+                }
+                "received".into()
+            }
+            // Sends back whatever comes, until nothing does for so long.
+            ["echo", name, milliseconds] => {
+                let time = Duration::from_millis(u64::from(number(milliseconds)));
+                let node = &self.nodes[name];
+                say("echoing");
+                let mut count = 0;
+                while let Some(message) = node.recv_timeout(time).unwrap() {
+                    let label = message.label();
+                    node.send_labelled(&message.sender().to_string(), label, &message).unwrap();
+                    count += 1;
+                }
+                count.to_string()
+            }
+            ["stats", name] => {
+                let stats = self.nodes[name].stats();
+                format!(
+                    "{} {} {} {} {} {}",
+                    stats.messages_sent,
+                    stats.bytes_sent,
+                    stats.messages_received,
+                    stats.bytes_received,
+                    stats.dropped,
+                    stats.filtered
+                )
+            }
+            _ => panic!("no order: {words:?}"),
+        }
+    }
+
+    fn send(
+        &self,
+        from: &str,
+        to: &str,
+        stream: u32,
+        first: u32,
+        count: u32,
+        length: u32,
+    ) -> String {
+        for number in first..first + count {
+            let bytes = payload(stream, number, length as usize);
+            if let Err(error) = self.nodes[from].send(to, &bytes) {
+                return format!("{} {number}", variant(&error));
+            }
+        }
+        "sent".into()
+    }
+}
+
+fn number(word: &str) -> u32 {
+    word.parse().unwrap()
+}

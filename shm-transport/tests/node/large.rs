@@ -1,0 +1,146 @@
+//! Messages that are too large for a lane.
+
+use crate::child::Child;
+use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, resident, soon};
+use shm_transport::config::Full;
+use shm_transport::node::SendError;
+use std::time::Duration;
+
+fn pools(place: &Place) -> usize {
+    place.files().iter().filter(|name| name.contains(".pool.")).count()
+}
+
+#[test]
+fn of_all_sizes() {
+    let place = Place::new();
+    let here = join(&place, "here");
+    let mut child = Child::joined(&place, "there", "");
+    let frame = 16 << 10;
+    for (number, length) in (0..).zip([frame - 1, frame, frame + 1, 1 << 20, 16 << 20]) {
+        here.send("there", &payload(1, number, length)).unwrap();
+        child.expect("receive there 20000", &format!("here 1 {number} {length}"));
+        assert_eq!(pools(&place), usize::from(length > frame), "{length}");
+    }
+    for (number, length) in (0..).zip([frame, frame + 1, 1 << 20, 16 << 20]) {
+        child.expect(&format!("send there here 2 {number} 1 {length}"), "sent");
+        let message = here.recv_timeout(PATIENCE).unwrap().unwrap();
+        assert_eq!((message.len(), check(&message)), (length, (2, number)));
+    }
+    assert_eq!(pools(&place), 2);
+    let most = 16 << 20;
+    let too_large = vec![0; most + 1];
+    match here.send("there", &too_large) {
+        Err(SendError::TooLarge { found, most: 0x0100_0000 }) => assert_eq!(found, most + 1),
+        other => panic!("{other:?}"),
+    }
+    let mut sender = here.sender("there").unwrap();
+    assert!(matches!(sender.send(&too_large), Err(SendError::TooLarge { .. })));
+    assert!(matches!(sender.grant(most + 1), Err(SendError::TooLarge { .. })));
+    drop(sender);
+    child.end();
+    drop(here);
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// What was sent arrives, however its sender ends.
+#[test]
+fn the_sender_is_gone_before_they_are_read() {
+    for how in ["leave", "end", "kill"] {
+        let place = Place::new();
+        let here = builder(&place.domain, "here").heartbeat(Duration::from_millis(20));
+        let here = here.join().unwrap();
+        let mut child = Child::joined(&place, "there", "heartbeat=20");
+        for (number, length) in [(0, 100), (1, 1 << 20), (2, 20 << 10), (3, 4 << 20), (4, 100)] {
+            child.expect(&format!("send there here 9 {number} 1 {length}"), "sent");
+        }
+        match how {
+            "leave" => child.expect("leave there", "left"),
+            "end" => child.end(),
+            _ => child.kill(),
+        }
+        // Long enough for whoever would put it away too soon.
+        std::thread::sleep(Duration::from_millis(100));
+        for (number, length) in [(0, 100), (1, 1 << 20), (2, 20 << 10), (3, 4 << 20), (4, 100)] {
+            let message = here.recv_timeout(PATIENCE).unwrap().expect(how);
+            assert_eq!((message.len(), check(&message)), (length, (9, number)), "{how}");
+        }
+        assert!(here.try_recv().unwrap().is_none());
+        soon("the pool is put away", || {
+            // The lane is given back by whoever receives.
+            assert!(here.try_recv().unwrap().is_none());
+            pools(&place) == 0
+        });
+        drop(child);
+        drop(here);
+        leaves_nothing(&place);
+    }
+}
+
+/// What a dead receiver had not given back comes back, and the memory with it.
+#[test]
+fn the_receiver_is_killed() {
+    let place = Place::new();
+    let heartbeat = Duration::from_millis(20);
+    let here = builder(&place.domain, "here").heartbeat(heartbeat).full(Full::Error);
+    let here = here.join().unwrap();
+    let small = resident(&place.directory);
+    for round in 0..3 {
+        let mut child = Child::joined(&place, "there", "heartbeat=20");
+        let mut accepted = 0;
+        loop {
+            match here.send("there", &payload(round, accepted, 1 << 20)) {
+                Ok(()) => accepted += 1,
+                Err(SendError::Full { .. }) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(accepted >= 4, "{accepted}");
+        // One is in its hands.
+        child.expect("receive there 10000", &format!("here {round} 0 1048576"));
+        child.kill();
+        soon("all chunks are free again", || here.send("here", &payload(9, 0, 1 << 20)).is_ok());
+        assert_eq!(here.recv().unwrap().len(), 1 << 20);
+    }
+    soon("the memory is given back", || resident(&place.directory) < small + (300 << 10));
+    drop(here);
+    leaves_nothing(&place);
+}
+
+/// A pool that is idle gives its memory back, and takes it again.
+#[test]
+fn memory_of_an_idle_pool() {
+    let place = Place::new();
+    let heartbeat = Duration::from_millis(10);
+    let here = builder(&place.domain, "here").heartbeat(heartbeat).join().unwrap();
+    let mut child = Child::joined(&place, "there", "");
+    let small = resident(&place.directory);
+    for number in 0..3 {
+        here.send("there", &payload(1, number, 8 << 20)).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(resident(&place.directory) >= small + (8 << 20), "it is being read yet");
+        child.expect("receive there 10000", &format!("here 1 {number} {}", 8 << 20));
+        soon("the memory is given back", || resident(&place.directory) < small + (300 << 10));
+    }
+}
+
+/// All chunks are lent: the sender waits, or fails, until one comes back.
+#[test]
+fn no_chunk_is_free() {
+    let place = Place::new();
+    let here = builder(&place.domain, "here").full(Full::Error).join().unwrap();
+    let mut child = Child::joined(&place, "there", "");
+    let mut sender = here.sender("there").unwrap();
+    let mut accepted = 0;
+    while sender.send(&payload(1, accepted, 1 << 20)).is_ok() {
+        accepted += 1;
+    }
+    assert!(matches!(sender.send(&[0; 1 << 20]), Err(SendError::Full { .. })));
+    assert!(matches!(sender.grant(1 << 20), Err(SendError::Full { .. })));
+    sender.send(&payload(1, accepted, 100)).unwrap();
+    let mut sender = sender.full(Full::Block(Duration::from_millis(20)));
+    assert!(matches!(sender.send(&[0; 1 << 20]), Err(SendError::TimedOut { .. })));
+    let mut sender = sender.full(Full::Block(PATIENCE));
+    child.tell(&format!("receive-all there 1 0 {}", accepted + 2));
+    sender.send(&payload(1, accepted + 1, 1 << 20)).unwrap();
+    assert_eq!(child.hear(), "received");
+}

@@ -1,0 +1,17 @@
+//! Nodes, with real processes: they join, send, are killed, stopped and continued, and in the end
+//! everything that was accepted has arrived, and nothing is left.
+//!
+//! A test starts this very binary again and tells it through its standard input what to do: see
+//! `child`.
+#![cfg(target_os = "linux")]
+
+#[path = "../segment_help/mod.rs"]
+mod segment_help;
+
+mod basic;
+mod broadcast;
+mod child;
+mod death;
+mod help;
+mod large;
+mod messaging;

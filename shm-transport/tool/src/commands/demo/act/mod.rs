@@ -1,0 +1,13 @@
+//! The steps, but for the measuring.
+
+mod broadcast;
+mod company;
+mod death;
+mod end;
+mod transfer;
+
+pub use broadcast::{Broadcasting, broadcast};
+pub use company::{Company, Meeting};
+pub use death::{Death, death};
+pub use end::{End, end};
+pub use transfer::{Transfer, transfer};
