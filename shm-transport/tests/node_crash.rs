@@ -362,8 +362,8 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
                     let mut got = Vec::new();
                     let steps = run(&mut || {
                         got.push(node.recv().unwrap());
-                        got.extend(node.try_recv().unwrap());
-                        got.extend(node.try_recv().unwrap());
+                        // It looks everywhere before it waits.
+                        got.extend(node.recv_timeout(Duration::from_millis(1)).unwrap());
                     });
                     assert_eq!(
                         got.iter().map(|got| parse(got)).collect::<Vec<_>>(),
@@ -503,7 +503,8 @@ fn drain(node: &Node, author: &str, least: usize) -> Vec<u32> {
         }
         (count >= least).then_some(())
     });
-    while let Some(message) = node.try_recv().unwrap() {
+    // Before it waits it looks everywhere.
+    while let Some(message) = node.recv_timeout(Duration::from_millis(1)).unwrap() {
         take(&message);
     }
     found
@@ -578,7 +579,7 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
         }
         if let [one, others @ ..] = &*nodes {
             let found = drain(one, "victim", least.len());
-            assert!(found == least || found == all, "{found:?}");
+            assert!(found.len() >= least.len() && all.starts_with(&found), "{found:?}");
             let also = if what.is_broadcast() { all } else { &[] };
             for other in others {
                 let found = drain(other, "victim", 0);
@@ -640,7 +641,9 @@ fn nothing_leaks(one: &Node, two: &Node) {
     });
     eventually("lanes are lost", || {
         // Who reads gives lanes back that have ended.
-        let _ = (one.try_recv().unwrap(), two.try_recv().unwrap());
+        for node in [one, two] {
+            assert!(node.recv_timeout(Duration::from_millis(1)).unwrap().is_none());
+        }
         (one.stats().lanes_in == 0 && two.stats().lanes_in == 0).then_some(())
     });
 }

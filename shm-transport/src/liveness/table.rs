@@ -254,18 +254,19 @@ impl<'a> ProcessTable<'a> {
         }
     }
 
+    /// Whether any record is held under `id`: its own, with or without anything written, or one that
+    /// it was clearing, which may be there when its own is not any more: whoever was to clear both
+    /// died after the first.
+    pub(crate) fn has_records_of(&self, id: OwnerId) -> bool {
+        self.slots.owners().any(|(_, owner)| owner == id)
+    }
+
     /// Every id that a record is held by now, with its verdict: who looks after the others goes
     /// through it, repairs what each dead one held, and [clears](Self::clear) its record.
     pub fn verdicts(
         &self,
     ) -> impl Iterator<Item = Result<(OwnerId, Verdict), LivenessError>> + use<'a, '_> {
         self.slots.owners().map(|(_, id)| Ok((id, self.convict(id)?)))
-    }
-
-    /// Whether a record is `id`'s: its own, with or without anything written, or one that it was
-    /// clearing.
-    pub(crate) fn has_records_of(&self, id: OwnerId) -> bool {
-        self.slots.owners().any(|(_, owner)| owner == id)
     }
 
     /// Gives the record of a dead process back, after everything else that it held was
