@@ -93,6 +93,6 @@ mod tests {
         assert_eq!(megabytes(1.2345e9), "1,235 MB/s");
         assert_eq!(messages(rate(1, 0)), "0 k/s");
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
-        assert_eq!(list::<&str>(&[]), "nobody");
+        assert_eq!(list(&[] as &[&str]), "nobody");
     }
 }
