@@ -7,8 +7,8 @@
 //!
 //! A peer's death is noticed within a millisecond or so where there is a pidfd, else within ten;
 //! that of others when they have been silent for as long as was configured, and within a tenth of
-//! a second while somebody watches. What a dead node left is put away one heartbeat after its
-//! death was seen, so that all who watch have seen it.
+//! a second while somebody watches. What a dead node left is put away not sooner than one heartbeat
+//! after its death was seen, so that all who watch have seen it.
 
 use super::error::NodeError;
 use super::peer::Peer;
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 use shm_primitives::identity::{Dead, OwnerId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
@@ -136,7 +136,7 @@ fn keep(shared: &Shared, orders: &Orders) {
         shared,
         member: &member,
         watch: DeathWatch::new(member.processes()).interrupted_by(orders.news.as_fd()),
-        dead: HashSet::new(),
+        dead: HashMap::new(),
         beats: 0,
     };
     let mut next_beat = Instant::now();
@@ -178,8 +178,8 @@ struct Rounds<'k> {
     shared: &'k Shared,
     member: &'k Member,
     watch: DeathWatch<'k, 'k>,
-    /// Who was seen dead and is not put away.
-    dead: HashSet<OwnerId>,
+    /// Who was seen dead and is not put away, and when that was seen first.
+    dead: HashMap<OwnerId, Instant>,
     beats: u32,
 }
 
@@ -187,12 +187,13 @@ impl Rounds<'_> {
     /// Whether a node that has left needs nobody any more: nothing of its pool is being read.
     fn may_end(&self) -> bool {
         self.forget_dead_readers();
-        self.shared.pool_if_any().as_mut().is_none_or(super::chunks::Pool::is_idle)
+        let pool = self.shared.try_pool();
+        pool.is_some_and(|mut pool| pool.as_mut().is_none_or(super::chunks::Pool::is_idle))
     }
 
     /// Takes back what receivers had that died after their lanes were gone.
     fn forget_dead_readers(&self) {
-        let mut pool = self.shared.pool_if_any();
+        let Some(mut pool) = self.shared.try_pool() else { return };
         let Some(pool) = pool.as_mut() else { return };
         let lingering: HashSet<OwnerId> = pool.lingering().collect();
         for id in lingering {
@@ -210,7 +211,7 @@ impl Rounds<'_> {
             peers.iter().map(|peer| peer.owner).filter(|owner| *owner != own).collect();
         if self.shared.watchers.are_there() {
             let nodes = self.shared.registry.nodes().map(|node| node.owner);
-            wanted.extend(nodes.filter(|owner| *owner != own && !self.dead.contains(owner)));
+            wanted.extend(nodes.filter(|owner| *owner != own && !self.dead.contains_key(owner)));
         }
         let watched: Vec<OwnerId> = self.watch.ids().collect();
         for id in watched {
@@ -244,7 +245,7 @@ impl Rounds<'_> {
 
     /// Takes back what it had of this node's.
     fn recover(&mut self, dead: Dead<OwnerId>) {
-        self.dead.insert(dead.id());
+        self.dead.entry(dead.id()).or_insert_with(Instant::now);
         if self.shared.has_left() {
             return;
         }
@@ -253,9 +254,17 @@ impl Rounds<'_> {
             // They are read to their ends and given back.
             lanes.bell().shared_notifier().notify(&FutexPark::new());
         }
-        if let Some(pool) = self.shared.pool_if_any().as_mut() {
+        self.recover_pool(dead);
+    }
+
+    /// Takes back what the dead one had of this node's pool. False if another thread has the pool:
+    /// it has to be done again.
+    fn recover_pool(&self, dead: Dead<OwnerId>) -> bool {
+        let Some(mut pool) = self.shared.try_pool() else { return false };
+        if let Some(pool) = pool.as_mut() {
             pool.recover(dead);
         }
+        true
     }
 
     /// What is done at each heartbeat.
@@ -269,13 +278,21 @@ impl Rounds<'_> {
             place.beat(shared.now());
         }
         self.member.beat();
-        let before = std::mem::take(&mut self.dead);
-        for id in before {
-            // Seen dead a heartbeat ago.
-            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(id)
-                && !self.put_away(dead)
-            {
-                self.dead.insert(id);
+        // Not sooner: others look for it in the registry, to tell a death from a leave.
+        let heartbeat = shared.config.heartbeat();
+        let due: Vec<OwnerId> = self
+            .dead
+            .iter()
+            .filter(|(_, seen)| seen.elapsed() >= heartbeat)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let is_done = match self.member.processes().convict(id) {
+                Ok(Verdict::Dead(dead)) => self.recover_pool(dead) && self.put_away(dead),
+                _ => true,
+            };
+            if is_done {
+                self.dead.remove(&id);
             }
         }
         if self.beats % RECORDS == 1 {
@@ -285,7 +302,8 @@ impl Rounds<'_> {
         self.look_at_senders();
         self.forget_dead_readers();
         if self.beats.is_multiple_of(IDLE)
-            && let Some(pool) = shared.pool_if_any().as_mut()
+            && let Some(mut pool) = shared.try_pool()
+            && let Some(pool) = pool.as_mut()
         {
             pool.give_back_if_idle();
         }
@@ -296,7 +314,7 @@ impl Rounds<'_> {
         let table = self.member.processes();
         for (id, verdict) in table.verdicts().flatten() {
             if verdict.dead().is_some_and(|dead| sweep::is_ours(table, dead)) {
-                self.dead.insert(id);
+                self.dead.entry(id).or_insert_with(Instant::now);
             }
         }
     }

@@ -229,6 +229,22 @@ impl Obeying {
                     }
                 }
             }
+            // Through a lane of its own, of lengths up to `longest`, mostly short.
+            ["stream", from, to, stream, count, longest] => {
+                let mut sender = self.nodes[from].sender(to).unwrap();
+                let mut random = help::Random::new(number(stream).into());
+                for count in 0..number(count) {
+                    let length = crate::stress::length(&mut random, number(longest).into());
+                    if let Err(error) = sender.send(&payload(number(stream), count, length)) {
+                        return format!("{} {count}", variant(&error));
+                    }
+                }
+                "sent".into()
+            }
+            // So many to each of `n0`, `n1` and so on, and as many from each.
+            ["mesh", name, own, nodes, each] => {
+                self.mesh(name, number(own), number(nodes), number(each))
+            }
             // Without an end: for one that is to be killed.
             ["flood", from, to, stream, most] => {
                 let node = &self.nodes[from];

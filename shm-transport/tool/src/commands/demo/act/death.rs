@@ -49,7 +49,7 @@ pub fn death(company: &mut Company, stage: &Stage) -> Result<Death, Failure> {
     carol.order(&Order::Relay { to: dave.name.into() })?;
     let milliseconds = AFTER.as_millis() as u64;
     alice.order(&Order::Stream { to: carol.name.into(), milliseconds })?;
-    carol.passed(WARM)?;
+    let warm = carol.passed(WARM)?;
 
     let killed = carol.pid();
     let kill = now();
@@ -58,8 +58,8 @@ pub fn death(company: &mut Company, stage: &Stage) -> Result<Death, Failure> {
     let Told::SendFailed { at: failed, number, error } = alice.next(PATIENCE)? else {
         return Err(alice.confused());
     };
-    let last = carol.last_words().fold(None, |last, told| match told {
-        Told::Passed(number) => Some(number),
+    let last = carol.last_words().fold(warm, |last, told| match told {
+        Told::Passed(number) => number,
         _ => last,
     });
 
@@ -79,7 +79,7 @@ pub fn death(company: &mut Company, stage: &Stage) -> Result<Death, Failure> {
         |seen: &Option<Seen>| seen.as_ref().is_some_and(|seen| seen.in_order && seen.whole);
     let since = |at: u64| at.saturating_sub(kill);
     // Told of so far means told of in a line that was written; she may have died before that.
-    let passed_on = last.map_or(0, |last| last + 1);
+    let passed_on = last + 1;
     let arrived = before.as_ref().map_or(0, |seen| seen.count);
     let arrived_after = after.as_ref().map_or(0, |seen| seen.count);
     let from_the_first = before.as_ref().is_some_and(|seen| seen.first == 0);

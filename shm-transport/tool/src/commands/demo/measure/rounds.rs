@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// The part of the time before anything counts: connections are made, caches filled.
 const WARM: u32 = 10;
+/// Nanoseconds of the longest round trip that is told from longer ones.
+const LONGEST: u64 = 60_000_000_000;
 /// Messages between two looks at the clock.
 const BATCH: u32 = 16;
 /// How often, and how long apart, it is said that there are no more messages: this may be lost.
@@ -43,6 +45,9 @@ impl Course<'_> {
             let mut receiver = node.receiver().map_err(Failure::because)?;
             let times = self.bounce(&mut receiver, &mut sender)?;
             sender.send(END).map_err(Failure::because)?;
+            drop((receiver, sender));
+            // The next measurement's node has the same name.
+            node.leave().map_err(Failure::because)?;
             return ended(peer).map(|()| times);
         }
         let Ends { input, output, stdin, stdout } = Ends::of(self.medium)?;
@@ -60,6 +65,8 @@ impl Course<'_> {
             let sent = self.pour(&mut sender)?;
             sender.send(END).map_err(Failure::because)?;
             let told = peer.next(PATIENCE)?;
+            drop(sender);
+            let _ = node.leave();
             return self.count(sent, &told, peer);
         }
         // What came is told by a pipe, and nothing goes the other way.
@@ -117,7 +124,8 @@ impl Course<'_> {
         output: &mut impl Output,
     ) -> Result<RoundTrips, Failure> {
         let message = vec![0x5a; self.bytes];
-        let mut times = Histogram::<u64>::new(3).map_err(Failure::because)?;
+        let mut times =
+            Histogram::<u64>::new_with_bounds(1, LONGEST, 3).map_err(Failure::because)?;
         let warm = Instant::now() + self.time / WARM;
         let end = warm + self.time;
         loop {

@@ -10,7 +10,7 @@ use std::io::{self, BufRead};
 use std::time::Duration;
 
 /// From one sign of life to the next. What a dead one left is put away one after its death.
-const HEARTBEAT: Duration = Duration::from_millis(50);
+const HEARTBEAT: Duration = Duration::from_millis(200);
 
 /// Joins, and obeys until told to leave.
 pub fn act(domain: &Domain, name: &str) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ fn join_and_obey(domain: &Domain, name: &str) -> Result<(), Failure> {
         .config(Config::default())
         .in_domain(domain.clone())
         .heartbeat(HEARTBEAT)
-        .silent_after(HEARTBEAT * 20)
+        .silent_after(HEARTBEAT * 10)
         .join()
         .map_err(Failure::because)?;
     let at = now();
