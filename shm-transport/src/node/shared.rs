@@ -234,6 +234,8 @@ impl Shared {
         drop(self.place.lock().take());
         if let Some(mut control) = self.control.lock().take() {
             control.close();
+            // It stays the owner's: should it die before the name is gone, somebody has to know.
+            control.keep();
         }
         let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
             // Somebody has removed the file.
