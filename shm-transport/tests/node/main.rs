@@ -8,6 +8,7 @@
 #[path = "../segment_help/mod.rs"]
 mod segment_help;
 
+mod bad_input;
 mod basic;
 mod broadcast;
 mod child;
