@@ -20,4 +20,5 @@ mod local;
 mod messaging;
 mod policies;
 mod stress;
+mod torture;
 mod watching;
