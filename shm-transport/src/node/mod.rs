@@ -164,7 +164,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `NotJoined` if it has left before; `Segment` if its segment's name could not be taken away.
+    /// `NotJoined` if it has left before; `Segment` if its segment's name could not be taken away
+    /// for now: it has left, and a thread goes on to try.
     pub fn leave(&self) -> Result<(), NodeError> {
         self.shared.leave()
     }
