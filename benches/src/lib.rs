@@ -1,8 +1,9 @@
-//! Compares the rings of `shm-primitives` with their peers, on two CPUs of one machine.
+//! Compares the rings of `shm-primitives` and the nodes of `shm-transport` with their peers, on two
+//! CPUs of one machine.
 //!
-//! A peer implements the traits of [`traffic`], and the same generic loops of [`stream`]
-//! and [`round_trip`] drive every one of them. Linux only: threads are pinned, processes
-//! forked and memory shared by its system calls.
+//! A peer implements the traits of [`traffic`], and the same generic loops of [`stream`],
+//! [`round_trip`], [`one_way`] and [`steady`] drive every one of them. Linux only: threads are
+//! pinned, processes forked and memory shared by its system calls.
 
 pub mod chunk;
 pub mod errand;

@@ -14,6 +14,7 @@ mod channel;
 mod common;
 mod counter;
 mod frame;
+mod lane;
 mod message;
 mod monitor;
 mod pool;
@@ -25,6 +26,7 @@ mod wake;
 pub use channel::hostile as channel_hostile;
 pub use counter::counter;
 pub use frame::{hostile as frame_hostile, model as frame_model};
+pub use lane::{hostile as lane_hostile, segment as node_hostile};
 pub use message::parse as message;
 pub use monitor::monitor;
 pub use pool::hostile as pool_hostile;
@@ -50,6 +52,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("segment_hostile", segment_hostile),
     ("layout_hostile", layout_hostile),
     ("pool_hostile", pool_hostile),
+    ("lane_hostile", lane_hostile),
+    ("node_hostile", node_hostile),
     ("counter", counter),
 ];
 

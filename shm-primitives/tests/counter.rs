@@ -175,7 +175,7 @@ impl Drop for SetAtLast<'_> {
 }
 
 /// Additions between two moments at which the writer makes sure that it is read.
-const BLOCK: u64 = 4096;
+const BLOCK: u64 = 16_384;
 
 /// Adds `n` in so many blocks while another thread reads: what that sees never goes back, and
 /// each number is a sum, or the multiple of 2³¹ that stands for a value that moved too fast.
@@ -223,12 +223,12 @@ fn read_while_it_counts(n: u64, blocks: u64) {
 }
 
 fn blocks() -> u64 {
-    if cfg!(target_arch = "x86_64") { 500 } else { 20 }
+    if cfg!(target_arch = "x86_64") { 100 } else { 10 }
 }
 
 #[test]
 fn read_while_it_counts_by_small_steps() {
-    read_while_it_counts(1021, 4 * blocks());
+    read_while_it_counts(65_521, 2 * blocks());
 }
 
 #[test]

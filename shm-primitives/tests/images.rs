@@ -13,16 +13,20 @@
 mod common;
 
 use common::memory::Memory;
-use common::owner;
+use common::park::FakePark;
+use common::{dead, owner};
 use shm_primitives::channel::WorkerChannel;
 use shm_primitives::layout::lrpc::{self, LrpcLayout, NodeId};
+use shm_primitives::layout::node::{self, NodeLayout};
 use shm_primitives::layout::phoenix::{self, GroupShape, PhoenixShmLayout, Shape};
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::{Group, Transaction};
 use shm_primitives::part::{AttachError, Kind, PartHeader};
+use shm_primitives::ring::frame::{self, FrameRingRef};
 use shm_primitives::segment::{Known, Magic, NewPart, PartId, Plan, Segment, SegmentError, State};
 use shm_primitives::table::{Options, SlotTable};
 use std::fs;
+use std::mem::forget;
 use std::path::PathBuf;
 
 const CALLER: u32 = 1;
@@ -34,6 +38,8 @@ const SHAPE: Shape = Shape::new(GROUP, GROUP).lane(5);
 /// Bytes of a lane of it.
 const LANE: usize = GROUP.channel().unwrap().required_size().unwrap();
 const NODES: lrpc::Shape = lrpc::Shape::new(2, 64);
+/// A node with one lane.
+const NODE: node::Shape = node::Shape { counter_lines: 1, ..node::Shape::new(1, 4096) };
 const UNKNOWN: PartId = PartId { kind: Kind(900), role: 3 };
 
 fn path(name: &str) -> PathBuf {
@@ -199,6 +205,71 @@ fn lrpc_v2() -> Vec<u8> {
     memory.bytes()
 }
 
+fn node(memory: &'static Memory) -> Result<NodeLayout<'static>, SegmentError> {
+    // SAFETY: the images were written by this crate, or as it would.
+    unsafe { NodeLayout::attach(memory.region()) }
+}
+
+/// A sender that sends "kept" in the first lane, and is there still.
+fn send_to(node: &NodeLayout<'_>) {
+    let mut lane = node.lanes().reserve(owner(WORKER)).unwrap().open(b"camera").unwrap();
+    lane.ring().push(b"kept").unwrap();
+    lane.announce(&FakePark::new());
+    forget(lane);
+}
+
+fn node_v1() -> Vec<u8> {
+    let memory = Memory::new(NODE.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { NodeLayout::init_at(memory.region(), NODE, owner(CALLER)) };
+    let (layout, control) = created.unwrap();
+    send_to(&layout);
+    forget(control);
+    memory.bytes()
+}
+
+/// Where the newer one has what nobody knows.
+const NEWER_UNKNOWN: usize = 576;
+
+/// As version 2 might be: longer entries and a live word in the table of lanes, more words for
+/// wake word and bitmap, a part more, and something behind the lanes.
+fn node_v2(minimum: u32, required: bool) -> Vec<u8> {
+    type Newer<'a> = SlotTable<'a, [u32; 4], 1>;
+    let unknown = NewPart { required, ..NewPart::optional(UNKNOWN, 64) };
+    let parts = [
+        NewPart::required(node::BELL, 128),
+        NewPart::required(node::READY, 64),
+        NewPart::required(node::TABLE, Newer::required_size(1).unwrap() as u64),
+        unknown,
+        NewPart::required(node::LANES, 8192 + 64).aligned(4096),
+    ];
+    let plan = Plan::new(Magic::NODE, 2, &parts).min_reader(minimum).own([1, 4096]);
+    let memory = Memory::new(plan.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &plan, owner(CALLER)) }.unwrap();
+    let tag = u32::from_le_bytes(*b"LANE");
+    let table = Newer::init_at(&creating.part(node::TABLE).unwrap(), Options::new(1).tag(tag));
+    let region = creating.part(UNKNOWN).unwrap();
+    assert_eq!(region.base().addr().get() - memory.base().addr().get(), NEWER_UNKNOWN);
+    set(&memory, NEWER_UNKNOWN, &[0xdead_beef; 16]);
+    set(&memory, 4096 + 8192, &[0xdead_beef; 16]);
+    forget(creating.publish());
+    // A sender of that version: the lane is as it was, the entry has two words more.
+    let mut slot = table.unwrap().reserve(owner(WORKER)).unwrap();
+    slot.live(0).unwrap().store(9, std::sync::atomic::Ordering::Relaxed);
+    let lane = memory.part(4096, 8192);
+    set(&memory, 4096, &[u32::from_le_bytes(*b"came"), u32::from_le_bytes(*b"ra\0\0")]);
+    let ring = lane.part(3840, 4096 + 256).unwrap();
+    // SAFETY: as above.
+    let ring = unsafe { FrameRingRef::init_at(ring, frame::Options::new(4096)) }.unwrap();
+    let mut writer = ring.claim_writer(owner(WORKER)).unwrap();
+    writer.push(b"kept").unwrap();
+    forget(writer);
+    slot.update(&[owner(WORKER).word(), 0, 0xdead_beef, 0xdead_beef]);
+    slot.keep();
+    memory.bytes()
+}
+
 /// A kind of segment whose version 2 had no part B yet; version 3 has.
 const A: PartId = PartId { kind: Kind(500), role: 0 };
 const B: PartId = PartId { kind: Kind(500), role: 1 };
@@ -215,7 +286,7 @@ fn segment_v2() -> Vec<u8> {
 }
 
 /// Every file, and what makes it.
-fn images() -> [(&'static str, Vec<u8>); 9] {
+fn images() -> [(&'static str, Vec<u8>); 13] {
     [
         ("phoenix-v1", phoenix_v1()),
         ("phoenix-v2-readable", phoenix_v2([1, 1], false)),
@@ -226,6 +297,10 @@ fn images() -> [(&'static str, Vec<u8>); 9] {
         ("lrpc-v1", lrpc_v1()),
         ("lrpc-v2", lrpc_v2()),
         ("segment-v2", segment_v2()),
+        ("node-v1", node_v1()),
+        ("node-v2-readable", node_v2(1, false)),
+        ("node-v2-required-part", node_v2(1, true)),
+        ("node-v2-newer-reader", node_v2(2, false)),
     ]
 }
 
@@ -355,6 +430,59 @@ fn a_newer_registry() {
     let nodes = LrpcLayout::attach(memory.region()).unwrap();
     assert_eq!((nodes.segment().version(), nodes.registry().slots()), (2, 4));
     check_node(&nodes);
+}
+
+/// The frame in the image is read, its sender recovered, and another sender has the lane.
+fn check_received(node: &NodeLayout<'_>) {
+    let lanes = node.lanes();
+    let mut reader = lanes.adopt(0).unwrap().unwrap();
+    assert_eq!(reader.card().as_bytes(), b"camera");
+    assert_eq!((reader.sender(), reader.has_ended()), (Some(owner(WORKER)), false));
+    let frame = reader.ring().read().unwrap();
+    assert_eq!(&*frame, b"kept");
+    frame.release();
+    assert_eq!(lanes.recover(dead(WORKER)), Ok(1));
+    assert!(reader.finish().is_none());
+    let mut lane = lanes.reserve(owner(3)).unwrap().open(b"radar").unwrap();
+    lane.ring().push(b"more").unwrap();
+    lane.close(&FakePark::new());
+    assert!(lanes.ready().is_marked(0));
+    let mut reader = lanes.adopt(0).unwrap().unwrap();
+    assert_eq!(&*reader.ring().read().unwrap(), b"more");
+    assert!(lanes.reserve(owner(3)).is_err(), "there is one lane");
+}
+
+#[test]
+fn a_node_of_this_version() {
+    let layout = node(load("node-v1")).unwrap();
+    assert_eq!((layout.node(), layout.lanes().capacity()), (owner(CALLER), 4096));
+    assert_eq!((layout.place_of_counters(), layout.place_of(0)), (Some(4096), Some((8192, 8192))));
+    assert!(layout.lanes().ready().is_marked(0));
+    check_received(&layout);
+}
+
+#[test]
+fn a_newer_node() {
+    let memory = load("node-v2-readable");
+    let before = memory.bytes();
+    let layout = node(memory).unwrap();
+    assert_eq!((layout.segment().version(), layout.place_of_counters()), (2, None));
+    check_received(&layout);
+    let after = memory.bytes();
+    for at in (NEWER_UNKNOWN..NEWER_UNKNOWN + 64).chain(4096 + 8192..before.len()) {
+        assert_eq!(before[at], after[at], "byte {at}, which is none of its business");
+    }
+    let declined = [
+        ("node-v2-required-part", SegmentError::UnknownPart(UNKNOWN)),
+        ("node-v2-newer-reader", SegmentError::NewerRequired { found: 2, wanted: 1 }),
+        ("lrpc-v1", SegmentError::WrongMagic { found: Magic::LRPC, wanted: Magic::NODE }),
+    ];
+    for (name, wanted) in declined {
+        let memory = load(name);
+        let before = memory.bytes();
+        assert_eq!(node(memory).map(drop), Err(wanted), "{name}");
+        assert!(memory.bytes() == before, "{name}: written to while declining");
+    }
 }
 
 /// A newer reader knows a part that an older segment does not have.

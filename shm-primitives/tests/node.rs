@@ -162,6 +162,19 @@ fn a_sender_and_the_node() {
     assert!(bytes[LANES_AT + STRIDE..].iter().all(|byte| *byte == 0x5a));
 }
 
+/// A node that never sleeps says so, to all who attach.
+#[test]
+fn a_node_that_never_sleeps() {
+    for sleepless in [false, true] {
+        let (memory, mine) = create(Shape { sleepless, ..SHAPE });
+        assert_eq!(memory.get(BELL_AT + 8), sleepless.into());
+        let theirs = attach(memory).unwrap();
+        assert_eq!(mine.lanes().is_sleepless(), sleepless);
+        assert_eq!(theirs.lanes().is_sleepless(), sleepless);
+        assert_eq!(theirs.lanes().clone().is_sleepless(), sleepless);
+    }
+}
+
 #[test]
 fn closing() {
     let memory = leak(SIZE);
@@ -220,6 +233,9 @@ fn spoilt() {
         (entry(1, 16), 0, part(READY, too_small(0, 4))),
         (entry(2, 16), 192, part(TABLE, too_small(192, 256))),
         (entry(4, 16), 2 * STRIDE as u32, part(LANES, too_small(2 * STRIDE, 3 * STRIDE))),
+        (entry(0, 16), 8, part(BELL, too_small(8, 12))),
+        // The wake word, and whether anybody waits there.
+        (BELL_AT + 8, 2, corrupt("word that says whether a node sleeps", 2, 1)),
         // The table of lanes.
         (TABLE_AT, 0, part(TABLE, AttachError::WrongMagic { found: 0, wanted: magic })),
         (TABLE_AT + 36, 4, part(TABLE, AttachError::WrongElementSize { found: 4, wanted: 8 })),
@@ -272,6 +288,10 @@ fn of(parts: &[NewPart], like: &Memory) -> &'static Memory {
         for word in (0..256).step_by(4) {
             memory.set(at + word, like.get(TABLE_AT + word));
         }
+    }
+    if let Some(bell) = creating.part(BELL) {
+        let at = bell.base().addr().get() - memory.base().addr().get();
+        memory.set(at + 8, 0);
     }
     forget(creating.publish());
     memory

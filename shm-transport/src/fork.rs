@@ -2,8 +2,8 @@
 
 use rustix::process::{Pid, getpid};
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 static GATE: Mutex<()> = Mutex::new(());
 
@@ -33,9 +33,63 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// What a child made by `fork` does not share with its parent, to know what of its memory is only
 /// a copy of the parent's. Its pid alone it may share: the first process of each pid namespace is
 /// number 1.
+///
+/// Asked for each message, so that it makes no system call but for the first time in a process.
+#[inline]
 pub(crate) fn this_process() -> (Pid, u32) {
+    if let Some(Some(word)) = KNOWN.get()
+        && let Some(known) = decode(word.load(Relaxed))
+    {
+        return known;
+    }
+    ask()
+}
+
+#[cold]
+fn ask() -> (Pid, u32) {
     register();
-    (getpid(), FORKS.load(Relaxed))
+    let this = (getpid(), FORKS.load(Relaxed));
+    if let Some(word) = KNOWN.get_or_init(memory_of_one_process) {
+        word.store(
+            u64::from(this.0.as_raw_nonzero().get().cast_unsigned()) << 32 | u64::from(this.1),
+            Relaxed,
+        );
+    }
+    this
+}
+
+/// The answer, once it is known, as a pid and the forks; 0 before. Where there is no such memory
+/// the kernel is asked each time.
+static KNOWN: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+
+fn decode(word: u64) -> Option<(Pid, u32)> {
+    Some((Pid::from_raw((word >> 32) as i32)?, word as u32))
+}
+
+/// A word that the kernel makes zero in each child that has a copy of this memory: by whatever
+/// call it is made.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn memory_of_one_process() -> Option<&'static AtomicU64> {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+    let length = rustix::param::page_size();
+    let both = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: mapped where nothing is.
+    let page =
+        unsafe { mmap_anonymous(std::ptr::null_mut(), length, both, MapFlags::PRIVATE) }.ok()?;
+    // SAFETY: the page just mapped, which nobody knows; zero is a value of the word.
+    unsafe {
+        // Before Linux 4.14 there is no such advice.
+        if madvise(page, length, Advice::LinuxWipeOnFork).is_err() {
+            let _ = munmap(page, length);
+            return None;
+        }
+        Some(&*page.cast::<AtomicU64>())
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn memory_of_one_process() -> Option<&'static AtomicU64> {
+    None
 }
 
 unsafe extern "C" fn resume_in_child() {

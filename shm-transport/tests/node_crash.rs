@@ -2,9 +2,14 @@
 //! before and after each call to the system that others see. The others go on.
 //!
 //! Compiled under `--cfg crash_points` alone. The one who dies is another process, which kills
-//! itself at the step; so each step costs a process, and operations of many steps die at about
-//! [`MOST`] of them. With `SHM_CRASH_EVERY=1` in the environment it is each one, and with
+//! itself at the step; so each step costs a process, and operations of many steps die at no more
+//! than [`MOST`] of them. With `SHM_CRASH_EVERY=1` in the environment it is each one, and with
 //! `SHM_CRASH_STEP=<n>` step n alone.
+//!
+//! What is done after a death is one of six things in turn, for step 0, 1, 2, …; it begins with
+//! another one if `SHM_CRASH_TURN` says so, from 0 to 5. Whether those who are left look at it at
+//! once, or their threads have looked before; and who puts away what the dead left: the others by
+//! themselves, the next who joins after all have left, or a sweep.
 #![cfg(all(crash_points, target_os = "linux"))]
 
 mod segment_help;
@@ -13,6 +18,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use segment_help::{Place, again};
 use shm_primitives::sync::crash::run_until;
 use shm_transport::domain::Domain;
+use shm_transport::member::Member;
 use shm_transport::node::{Node, NodeBuilder, NodeError, SendError, sweep};
 use std::fmt;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
@@ -21,8 +27,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
-/// About how many deaths one operation dies unless told otherwise.
-const MOST: u32 = 48;
+/// The most deaths that one operation dies unless told otherwise.
+const MOST: u32 = 120;
 /// Bytes of a message that goes through a lane, and of one that is too large for that.
 const SMALL: usize = 40;
 const LARGE: usize = 6000;
@@ -42,6 +48,8 @@ enum Operation {
     Join,
     /// A node joins under the name of one that was killed, with large messages unread.
     JoinAfterDeath,
+    /// A node joins a domain whose nodes are all dead, and leave no room for another.
+    JoinFull,
     /// The first message: makes the lane.
     SendFirst,
     /// The second.
@@ -52,14 +60,24 @@ enum Operation {
     SendSecondLarge,
     /// A message to two nodes, none of which was sent to before.
     Broadcast,
+    /// The same with a large one, which all share.
+    BroadcastLarge,
+    /// A sender of its own is made, used and dropped: the lane is left to its receiver.
+    OwnSender,
+    /// A message is sent to a name that another has by now.
+    SendAnew,
     /// A message is read and released: takes up the lane.
     Receive,
     /// A large one: opens the pool.
     ReceiveLarge,
+    /// The same, and the lane, which its sender has left, is given back with its memory.
+    ReceiveLast,
     /// Takes leave with nothing unread but a small message.
     Leave,
     /// Takes leave while a large message of its own is unread, and one to it.
     LeaveBusy,
+    /// Takes leave as the last one: nothing stays but what it does not come to.
+    LeaveLast,
     /// Puts away what two dead nodes left that nobody else looks after.
     Sweep,
     /// The same beside a node that has not read yet what a dead one has sent.
@@ -68,19 +86,25 @@ enum Operation {
 
 use Operation::*;
 
-const ALL: [Operation; 14] = [
+const ALL: [Operation; 20] = [
     JoinFirst,
     Join,
     JoinAfterDeath,
+    JoinFull,
     SendFirst,
     SendSecond,
     SendLarge,
     SendSecondLarge,
     Broadcast,
+    BroadcastLarge,
+    OwnSender,
+    SendAnew,
     Receive,
     ReceiveLarge,
+    ReceiveLast,
     Leave,
     LeaveBusy,
+    LeaveLast,
     Sweep,
     SweepBeside,
 ];
@@ -89,15 +113,16 @@ impl Operation {
     /// Who is there before and after: "one", and "two".
     fn survivors(self) -> usize {
         match self {
-            JoinFirst | JoinAfterDeath | Sweep => 0,
+            JoinFirst | JoinAfterDeath | JoinFull | LeaveLast | Sweep => 0,
             Join | SendFirst | SendSecond | Leave | SweepBeside => 1,
-            SendLarge | SendSecondLarge | Broadcast | Receive | ReceiveLarge | LeaveBusy => 2,
+            SendLarge | SendSecondLarge | Broadcast | BroadcastLarge | OwnSender | SendAnew
+            | Receive | ReceiveLarge | ReceiveLast | LeaveBusy => 2,
         }
     }
 
     /// Whether "victim" has been a node, and was killed, before the one who is to die begins.
     fn has_dead(self) -> bool {
-        matches!(self, JoinAfterDeath | Sweep | SweepBeside)
+        matches!(self, JoinAfterDeath | JoinFull | Sweep | SweepBeside)
     }
 
     /// Whether the survivors look after the dead; otherwise only who joins does, and who sweeps.
@@ -105,12 +130,20 @@ impl Operation {
         self != SweepBeside
     }
 
+    fn is_broadcast(self) -> bool {
+        matches!(self, Broadcast | BroadcastLarge)
+    }
+
     /// Messages that "one" certainly gets, and that it gets if the victim survives.
     fn messages(self) -> [&'static [u32]; 2] {
         match self {
-            JoinFirst | Join | JoinAfterDeath | Receive | ReceiveLarge | Sweep => [&[], &[]],
-            SendFirst | SendLarge | Broadcast => [&[], &[1]],
+            JoinFirst | Join | JoinAfterDeath | JoinFull | Receive | ReceiveLarge | ReceiveLast
+            | LeaveLast | Sweep => [&[], &[]],
+            SendFirst | SendLarge | Broadcast | BroadcastLarge => [&[], &[1]],
+            // What came before went to the one who had the name before.
+            SendAnew => [&[], &[2]],
             SendSecond | SendSecondLarge => [&[1], &[1, 2]],
+            OwnSender => [&[], &[1, 2]],
             Leave => [&[1], &[1]],
             LeaveBusy | SweepBeside => [&[1, 2], &[1, 2]],
         }
@@ -272,9 +305,10 @@ fn another_process() {
 
 /// A node that is killed, not at a step, but with all that it has.
 fn dead(domain: &Domain, what: Operation) {
-    let node = builder(domain, "victim").join().unwrap();
+    let of_two = |builder: NodeBuilder| if what == JoinFull { builder.nodes(2) } else { builder };
+    let node = of_two(builder(domain, "victim")).join().unwrap();
     let to = if what == SweepBeside { "one" } else { "beside" };
-    let beside = builder(domain, "beside").join().unwrap();
+    let beside = of_two(builder(domain, "beside")).join().unwrap();
     node.send(to, &message("victim", 1, SMALL)).unwrap();
     node.send(to, &message("victim", 2, LARGE)).unwrap();
     beside.send("victim", &message("beside", 1, LARGE)).unwrap();
@@ -283,18 +317,19 @@ fn dead(domain: &Domain, what: Operation) {
 
 /// The one who dies at a step.
 fn victim(domain: &Domain, what: Operation, budget: u32) {
-    let join = || builder(domain, "victim").join().unwrap();
+    let name = if what == JoinFull { "third" } else { "victim" };
+    let join = || builder(domain, name).join().unwrap();
     let small = |number| message("victim", number, SMALL);
     let large = |number| message("victim", number, LARGE);
     let run = |f: &mut dyn FnMut()| run_until(budget, end, f).1;
     let mut joined = None;
     let steps = match what {
-        JoinFirst | Join | JoinAfterDeath => run(&mut || joined = Some(join())),
+        JoinFirst | Join | JoinAfterDeath | JoinFull => run(&mut || joined = Some(join())),
         Sweep | SweepBeside => run(&mut || drop(sweep::sweep(domain, false).unwrap())),
         _ => {
             let node = &*joined.insert(join());
             match what {
-                SendSecond | Leave => node.send("one", &small(1)).unwrap(),
+                SendSecond | SendAnew | Leave => node.send("one", &small(1)).unwrap(),
                 SendSecondLarge => node.send("one", &large(1)).unwrap(),
                 LeaveBusy => {
                     node.send("one", &small(1)).unwrap();
@@ -310,13 +345,34 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
                 SendLarge => run(&mut || node.send("one", &large(1)).unwrap()),
                 SendSecondLarge => run(&mut || node.send("one", &large(2)).unwrap()),
                 Broadcast => run(&mut || assert_eq!(node.broadcast(&small(1)).unwrap(), 2)),
+                BroadcastLarge => run(&mut || assert_eq!(node.broadcast(&large(1)).unwrap(), 2)),
+                OwnSender => run(&mut || {
+                    let mut sender = node.sender("one").unwrap();
+                    sender.send(&small(1)).unwrap();
+                    sender.send(&large(2)).unwrap();
+                }),
+                SendAnew => run(&mut || node.send("one", &small(2)).unwrap()),
                 Receive | ReceiveLarge => {
                     let mut got = None;
                     let steps = run(&mut || got = Some(node.recv().unwrap()));
                     assert_eq!(parse(&got.unwrap()), ("one".into(), 1));
                     steps
                 }
-                Leave | LeaveBusy => run(&mut || node.leave().unwrap()),
+                ReceiveLast => {
+                    let mut got = Vec::new();
+                    let steps = run(&mut || {
+                        got.push(node.recv().unwrap());
+                        // It looks everywhere before it waits.
+                        got.extend(node.recv_timeout(Duration::from_millis(1)).unwrap());
+                    });
+                    assert_eq!(
+                        got.iter().map(|got| parse(got)).collect::<Vec<_>>(),
+                        [("two".into(), 1)]
+                    );
+                    assert_eq!(node.stats().lanes_in, 0, "the lane is still there");
+                    steps
+                }
+                Leave | LeaveBusy | LeaveLast => run(&mut || node.leave().unwrap()),
                 _ => unreachable!(),
             }
         }
@@ -400,18 +456,21 @@ impl Drop for Context {
 
 fn at_steps(what: Operation) {
     let variable = |name| std::env::var(name).ok().and_then(|number| number.parse::<u32>().ok());
+    let turn = variable("SHM_CRASH_TURN").unwrap_or(0);
     let mut heir = Other::start("heir", "".as_ref(), what, 0);
     let mut round = |step| {
         let _context = Context(what, step);
         begin(format!("{what}, dead at step {step}"));
-        one_round(what, step, &mut heir)
+        one_round(what, step, step.wrapping_add(turn), &mut heir)
     };
     if let Some(step) = variable("SHM_CRASH_STEP") {
         round(step);
         return;
     }
     let steps = round(u32::MAX).expect("it has no step to die at");
-    let stride = variable("SHM_CRASH_EVERY").unwrap_or((steps / MOST) | 1);
+    // Prime to 6, so that each turn comes.
+    let stride = (1..).find(|stride| stride % 2 != 0 && stride % 3 != 0 && steps / stride <= MOST);
+    let stride = variable("SHM_CRASH_EVERY").unwrap_or(stride.unwrap());
     // How many there are differs a little from time to time.
     let mut deaths = 0;
     for step in (0..).step_by(stride as usize) {
@@ -444,15 +503,16 @@ fn drain(node: &Node, author: &str, least: usize) -> Vec<u32> {
         }
         (count >= least).then_some(())
     });
-    while let Some(message) = node.try_recv().unwrap() {
+    // Before it waits it looks everywhere.
+    while let Some(message) = node.recv_timeout(Duration::from_millis(1)).unwrap() {
         take(&message);
     }
     found
 }
 
 /// `None` if the victim died, else its steps.
-fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
-    let even = step.is_multiple_of(2);
+fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<u32> {
+    let at_once = turn.is_multiple_of(2);
     let place = Place::new();
     let domain = &place.domain;
     let join = |name: &str| {
@@ -477,6 +537,15 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
                 nodes[0].send("victim", &message("one", 1, length)).unwrap();
                 nodes[0].send("victim", &message("one", 2, length)).unwrap();
             }
+            ReceiveLast => {
+                nodes[1].send("victim", &message("two", 1, SMALL)).unwrap();
+                drop(nodes.pop());
+                nodes.push(join("two"));
+            }
+            SendAnew => {
+                nodes[0].leave().unwrap();
+                nodes[0] = join("one");
+            }
             LeaveBusy => nodes[0].send("victim", &message("one", 1, LARGE)).unwrap(),
             _ => {}
         }
@@ -490,12 +559,12 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
     let [least, all] = what.messages();
     if steps.is_none() {
         victim.ends();
-        if !even {
+        if !at_once {
             // Keepers look at what is left before anything else happens.
             std::thread::sleep(Duration::from_millis(30));
         }
         if let [one, ..] = &*nodes
-            && even
+            && at_once
         {
             // Who sends to the dead is told so.
             eventually("the dead one is not missed", || {
@@ -508,13 +577,17 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
                 }
             });
         }
-        for node in &nodes {
-            let found =
-                drain(node, "victim", if node.id().as_bytes() == b"one" { least.len() } else { 0 });
-            assert!(found == least || found == all, "{}: {found:?}", node.id());
+        if let [one, others @ ..] = &*nodes {
+            let found = drain(one, "victim", least.len());
+            assert!(found.len() >= least.len() && all.starts_with(&found), "{found:?}");
+            let also = if what.is_broadcast() { all } else { &[] };
+            for other in others {
+                let found = drain(other, "victim", 0);
+                assert!(found.is_empty() || found == also, "{found:?}");
+            }
         }
     } else {
-        for node in nodes.iter().take(if what == Broadcast { 2 } else { 1 }) {
+        for node in nodes.iter().take(if what.is_broadcast() { 2 } else { 1 }) {
             assert_eq!(drain(node, "victim", all.len()), all);
         }
         victim.tell("leave");
@@ -530,7 +603,7 @@ fn one_round(what: Operation, step: u32, heir: &mut Other) -> Option<u32> {
     for node in &nodes {
         assert_eq!(drain(node, "nobody", 0), [0; 0], "late");
     }
-    nothing_stays(what, nodes, &place, even);
+    nothing_stays(what, nodes, &place, turn);
     steps
 }
 
@@ -568,34 +641,58 @@ fn nothing_leaks(one: &Node, two: &Node) {
     });
     eventually("lanes are lost", || {
         // Who reads gives lanes back that have ended.
-        let _ = (one.try_recv().unwrap(), two.try_recv().unwrap());
+        for node in [one, two] {
+            assert!(node.recv_timeout(Duration::from_millis(1)).unwrap().is_none());
+        }
         (one.stats().lanes_in == 0 && two.stats().lanes_in == 0).then_some(())
     });
 }
 
-/// The survivors leave, and all is gone.
-fn nothing_stays(what: Operation, nodes: Vec<Node>, place: &Place, even: bool) {
-    if even && what.is_looked_after() {
-        // They put away by themselves what the dead left.
-        eventually("the dead stay", || {
-            let known = nodes[0].nodes().unwrap().len();
-            let segments = place.files().len();
-            let pools = place.files().iter().filter(|name| name.contains(".pool.")).count();
-            // Its own pool it keeps.
-            let own = usize::from(pools == 1);
-            (known == nodes.len() && segments == 2 + nodes.len() + own).then_some(())
-        });
-        drop(nodes);
-        eventually(&format!("left by those who left: {:?}", place.files()), || {
-            place.files().is_empty().then_some(())
-        });
-        return;
+/// All leave, and all is gone.
+fn nothing_stays(what: Operation, mut nodes: Vec<Node>, place: &Place, turn: u32) {
+    let joins = turn % 3 == 1;
+    if joins {
+        // All that are left are dead; the next who joins finds them.
+        nodes.clear();
+        nodes.push(builder(&place.domain, "next").join().unwrap());
     }
-    drop(nodes);
-    eventually("swept in vain", || {
-        let swept = sweep::sweep(&place.domain, false).unwrap();
-        (swept.is_empty() && place.files().is_empty()).then_some(())
+    if !joins && (turn % 3 == 2 || !what.is_looked_after()) {
+        drop(nodes);
+        return eventually("swept in vain", || {
+            let swept = sweep::sweep(&place.domain, false).unwrap();
+            (swept.is_empty() && place.files().is_empty()).then_some(())
+        });
+    }
+    // They put away by themselves what the dead left.
+    let observer = Member::join(&place.domain, "observer").unwrap();
+    eventually("the dead stay", || {
+        let (known, records) = (nodes[0].nodes().unwrap(), observer.processes().verdicts());
+        let own = |file: &String| {
+            file.contains(".pool.") && nodes.iter().any(|node| file.ends_with(&pool_of(node)))
+        };
+        let files = place.files().iter().filter(|file| !own(file)).count();
+        let found = (known.len(), records.count() - 1, files - 2);
+        (found == (nodes.len(), nodes.len(), nodes.len())).then_some(())
     });
+    // SAFETY: it holds nothing.
+    unsafe { observer.leave() }.unwrap();
+    drop(nodes);
+    let mut files = Vec::new();
+    for _ in 0..PATIENCE {
+        files = place.files();
+        if files.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("left by those who left: {files:?}");
+}
+
+/// What the file of its pool ends with.
+fn pool_of(node: &Node) -> String {
+    let nodes = node.nodes().unwrap();
+    let owner = nodes.iter().find(|one| one.id == *node.id()).unwrap().owner;
+    format!(".pool.{}-{}", owner.index(), owner.generation())
 }
 
 macro_rules! operations {
@@ -611,15 +708,21 @@ operations! {
     join_first: JoinFirst;
     join: Join;
     join_after_death: JoinAfterDeath;
+    join_full: JoinFull;
     send_first: SendFirst;
     send_second: SendSecond;
     send_large: SendLarge;
     send_second_large: SendSecondLarge;
     broadcast: Broadcast;
+    broadcast_large: BroadcastLarge;
+    own_sender: OwnSender;
+    send_anew: SendAnew;
     receive: Receive;
     receive_large: ReceiveLarge;
+    receive_last: ReceiveLast;
     leave: Leave;
     leave_busy: LeaveBusy;
+    leave_last: LeaveLast;
     sweep_alone: Sweep;
     sweep_beside: SweepBeside;
 }

@@ -1,4 +1,4 @@
-//! Compares our rings with their peers on this machine; see `--help`.
+//! Compares our rings and nodes with their peers on this machine; see `--help`.
 
 use benches::bench::Bench;
 use benches::groups;
@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Compares our rings with their peers on two CPUs of this machine.
+/// Compares our rings and nodes with their peers on two CPUs of this machine.
 ///
 /// Ours and theirs run by turns; the median of the runs counts. Between them runs the floor, by
 /// which states of the machine are told apart. Progress goes to stderr.

@@ -214,7 +214,7 @@ use crate::sync::sites;
 sites! { SITES
     /// Taking a slot: what its former holder did to it comes before what the new one does.
     TAKE = "table.take", Acquire, partner "table.release",
-        [Relaxed => Model("table_release_claim")];
+        [Relaxed => Model("table_release_claim"), Relaxed => Model("lane_take_again")];
     /// Taking a dead one's slot over: whoever reads the heir's id finds the version that the dead
     /// one had stored, and so not the heir's name on a tenancy that had ended.
     TAKE_OVER = "table.take-over", AcqRel, partner "table.recheck",
@@ -222,14 +222,14 @@ sites! { SITES
          Release => Limit("what the dead one stored comes before the proof of its death, which whoever takes over has")];
     /// Giving a slot to nobody, or to another holder, after the last store to it.
     RELEASE = "table.release", Release, partner "table.take, table.resume",
-        [Relaxed => Model("table_release_claim")];
+        [Relaxed => Model("table_release_claim"), Relaxed => Model("lane_hand_over")];
     /// Going on with a slot that was handed over: what its former holder did to it comes
     /// before what the new one does.
     RESUME = "table.resume", Acquire, partner "table.release",
-        [Relaxed => Model("table_hand_over")];
+        [Relaxed => Model("table_hand_over"), Relaxed => Model("lane_hand_over")];
     /// The version that says published, after the first entry of a tenancy.
     PUBLISH = "table.publish", Release, partner "table.see",
-        [Relaxed => Model("table_claim_read")];
+        [Relaxed => Model("table_claim_read"), Relaxed => Model("lane_open_adopt")];
     /// The version, before anything else of the slot is read.
     SEE = "table.see", Acquire, partner "table.publish",
         [Relaxed => Model("table_recover_publish")];

@@ -63,7 +63,7 @@ fn ops(poke: u32) -> impl Strategy<Value = Vec<Op>> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 250,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -263,6 +263,30 @@ fn wakes_the_receiver() {
     );
     let mut writer = Some(writer);
     wait("close", &mut |park| writer.take().unwrap().close(park), &mut || reader.has_ended());
+}
+
+/// A receiver that never sleeps is not woken while its lane's bit is set; the bit is set all the
+/// same.
+#[test]
+fn a_receiver_that_never_sleeps() {
+    let memory = memory(0);
+    let (lanes, park) = (lanes(&memory).sleepless(true), FakePark::new());
+    assert!(lanes.is_sleepless());
+    let mut writer = lanes.reserve(owner(CAMERA)).unwrap().open(b"camera").unwrap();
+    let mut reader = lanes.adopt(0).unwrap().unwrap();
+    // As if it slept nevertheless: that is what a wake would answer.
+    memory.set(BELL_AT + 4, 1);
+    for wakes in [1, 1] {
+        writer.ring().push(b"one").unwrap();
+        writer.announce(&park);
+        assert!(lanes.ready().is_marked(0));
+        assert_eq!(park.wakes(), wakes, "the bit was clear, then set");
+    }
+    assert_eq!(reader.ring().skip(3), 2);
+    assert!(lanes.ready().cool(0, || reader.ring().is_empty()));
+    writer.close(&park);
+    assert!(lanes.ready().is_marked(0), "an end is announced too");
+    assert!(reader.finish().is_none());
 }
 
 /// What a dead sender had: opened lanes are read to their ends, others are nobody's at once.

@@ -254,10 +254,11 @@ impl<'a> ProcessTable<'a> {
         }
     }
 
-    /// Whether the record of `id` is held under that id now. Not if it has left, or its record was
-    /// cleared, or is just being cleared by an heir.
-    pub fn has_record(&self, id: OwnerId) -> bool {
-        self.slots.owner(id.index()) == Some(id)
+    /// Whether any record is held under `id`: its own, with or without anything written, or one that
+    /// it was clearing, which may be there when its own is not any more: whoever was to clear both
+    /// died after the first.
+    pub(crate) fn has_records_of(&self, id: OwnerId) -> bool {
+        self.slots.owners().any(|(_, owner)| owner == id)
     }
 
     /// Every id that a record is held by now, with its verdict: who looks after the others goes

@@ -1,11 +1,13 @@
 //! One message to all others.
 
+use super::connection::Connection;
 use super::error::SendError;
 use super::frame::Label;
 use super::outgoing::Outgoing;
-use super::shared::{Connection, Shared};
+use super::shared::Shared;
 use super::{Node, NodeId};
 use crate::config::Full;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What became of a message to one of its receivers.
@@ -33,7 +35,7 @@ pub(super) fn broadcast(
     let (mut large, mut later) = (Vec::new(), Vec::new());
     for id in others(shared) {
         let Ok(connection) = node.connection(id) else { continue };
-        if payload.len() > connection.lock().max_frame() {
+        if payload.len() > connection.max_frame() {
             large.push(connection);
             continue;
         }
@@ -53,7 +55,7 @@ pub(super) fn broadcast(
             Full::Block(time) => Full::Block(time.saturating_sub(begun.elapsed())),
             Full::Drop => Full::Drop,
         };
-        let sent = connection.lock().send(label, payload, full);
+        let sent = connection.send(label, payload, full);
         reached += usize::from(sent.is_ok() && full != Full::Drop);
     }
     Ok(reached)
@@ -68,18 +70,18 @@ pub(super) fn others(shared: &Shared) -> impl Iterator<Item = NodeId> + use<'_> 
 fn send_once(
     node: &Node,
     id: NodeId,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     label: Label,
     payload: &[u8],
 ) -> Sent {
-    let sent = connection.lock().send(label, payload, Full::Error);
+    let sent = connection.send(label, payload, Full::Error);
     match sent {
         Ok(()) => Sent::Yes,
         Err(SendError::Full { .. }) => Sent::Later,
         Err(SendError::Left { .. } | SendError::Dead { .. }) => {
             node.forget(id, connection);
             let again = node.connection(id);
-            match again.and_then(|again| again.lock().send(label, payload, Full::Error)) {
+            match again.and_then(|again| again.send(label, payload, Full::Error)) {
                 Ok(()) => Sent::Yes,
                 Err(_) => Sent::No,
             }
@@ -91,18 +93,21 @@ fn send_once(
 /// Writes the message into one chunk and lends that to all; how many it was. Those for which there
 /// is no room, and those whose lanes are just being used, come later, each with a copy of its own.
 fn send_large(
-    shared: &std::sync::Arc<Shared>,
-    connections: Vec<Connection>,
+    shared: &Arc<Shared>,
+    connections: Vec<Arc<Connection>>,
     label: Label,
     payload: &[u8],
-    later: &mut Vec<Connection>,
+    later: &mut Vec<Arc<Connection>>,
 ) -> Result<usize, SendError> {
-    let mut guard = shared.clone().pool(payload.len())?;
+    let Some(mut guard) = shared.clone().pool(payload.len())? else {
+        later.extend(connections);
+        return Ok(0);
+    };
     let Some(pool) = guard.as_mut() else { unreachable!("made by the call before") };
     let mut places = Vec::new();
     for connection in connections {
         // Who has a lane may wait for the pool, so that nobody who has the pool waits for a lane.
-        let Some(mut outgoing) = connection.try_lock_arc() else {
+        let Some(mut outgoing) = connection.try_lock() else {
             later.push(connection);
             continue;
         };

@@ -148,12 +148,12 @@ impl NodeBuilder {
             None => config.to_domain()?,
         };
         let clock = clock.unwrap_or_else(|| Arc::new(monotonic));
+        // Before anything is taken that would have to be given back.
+        let keeper = Keeper::start()?;
         // A record for each node, and for whoever else is a member.
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
         let options = JoinOptions::new().records(records).role(sweep::ROLE);
-        // Before anything is taken that would have to be given back.
-        let keeper = Keeper::start()?;
         let member = Member::join_with(&domain, member_name(&name), options)?;
         let joined = take_places(&domain, &id, &config, &member, (clock)() as u32);
         let (own, control, registry, place) = match joined {

@@ -23,6 +23,7 @@ use super::error::SendError;
 use super::frame::InChunk;
 use super::mapped::{HEADER, lasting};
 use super::name::pool_of;
+use super::outgoing::Way;
 use super::peer::Peer;
 use crate::domain::Domain;
 use crate::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
@@ -93,6 +94,15 @@ struct Use {
     receiver: OwnerId,
     /// Whether the lane is gone.
     closed: bool,
+    way: Way,
+}
+
+impl Use {
+    /// Whether nothing that was lent there is read any more: everything came back, or the receiver
+    /// has left, who takes up nothing more then.
+    fn is_over(&self) -> bool {
+        self.closed && (self.marks.held() == 0 || self.way.has_left())
+    }
 }
 
 /// A receiver's place in the pool of one of its senders, as the sender knows it.
@@ -192,7 +202,7 @@ impl Pool {
     }
 
     /// A place for what goes through a lane to `peer`.
-    pub fn enter(&mut self, peer: &Peer) -> Result<PlaceId, SendError> {
+    pub fn enter(&mut self, peer: &Peer, way: &Way) -> Result<PlaceId, SendError> {
         self.tidy();
         let no_place = || SendError::NoLane { to: peer.id, lanes: self.publisher.pool().places() };
         let at = self.uses.iter().position(Option::is_none).ok_or_else(no_place)?;
@@ -204,7 +214,7 @@ impl Pool {
         let marks = marks.map_err(wrong)?;
         self.publisher.connect(at, marks).map_err(wrong)?;
         self.last_marks = id;
-        self.uses[at] = Some(Use { marks, receiver: peer.owner, closed: false });
+        self.uses[at] = Some(Use { marks, receiver: peer.owner, closed: false, way: way.clone() });
         Ok(PlaceId { place: at as u32, marks: id })
     }
 
@@ -240,9 +250,8 @@ impl Pool {
     pub fn tidy(&mut self) {
         for (place, slot) in self.uses.iter_mut().enumerate() {
             let Some(it) = slot else { continue };
-            let free = it.closed && it.marks.held() == 0;
             // It fails while the receiver has its end, which is about to give it back.
-            if free && self.publisher.disconnect(place).is_ok() {
+            if it.is_over() && self.publisher.disconnect(place).is_ok() {
                 *slot = None;
             }
         }

@@ -187,12 +187,13 @@ impl Rounds<'_> {
     /// Whether a node that has left needs nobody any more: nothing of its pool is being read.
     fn may_end(&self) -> bool {
         self.forget_dead_readers();
-        self.shared.pool_if_any().as_mut().is_none_or(super::chunks::Pool::is_idle)
+        let pool = self.shared.try_pool();
+        pool.is_some_and(|mut pool| pool.as_mut().is_none_or(super::chunks::Pool::is_idle))
     }
 
     /// Takes back what receivers had that died after their lanes were gone.
     fn forget_dead_readers(&self) {
-        let mut pool = self.shared.pool_if_any();
+        let Some(mut pool) = self.shared.try_pool() else { return };
         let Some(pool) = pool.as_mut() else { return };
         let lingering: HashSet<OwnerId> = pool.lingering().collect();
         for id in lingering {
@@ -253,9 +254,17 @@ impl Rounds<'_> {
             // They are read to their ends and given back.
             lanes.bell().shared_notifier().notify(&FutexPark::new());
         }
-        if let Some(pool) = self.shared.pool_if_any().as_mut() {
+        self.recover_pool(dead);
+    }
+
+    /// Takes back what the dead one had of this node's pool. False if another thread has the pool:
+    /// it has to be done again.
+    fn recover_pool(&self, dead: Dead<OwnerId>) -> bool {
+        let Some(mut pool) = self.shared.try_pool() else { return false };
+        if let Some(pool) = pool.as_mut() {
             pool.recover(dead);
         }
+        true
     }
 
     /// What is done at each heartbeat.
@@ -279,7 +288,7 @@ impl Rounds<'_> {
             .collect();
         for id in due {
             let is_done = match self.member.processes().convict(id) {
-                Ok(Verdict::Dead(dead)) => self.put_away(dead),
+                Ok(Verdict::Dead(dead)) => self.recover_pool(dead) && self.put_away(dead),
                 _ => true,
             };
             if is_done {
@@ -293,7 +302,8 @@ impl Rounds<'_> {
         self.look_at_senders();
         self.forget_dead_readers();
         if self.beats.is_multiple_of(IDLE)
-            && let Some(pool) = shared.pool_if_any().as_mut()
+            && let Some(mut pool) = shared.try_pool()
+            && let Some(pool) = pool.as_mut()
         {
             pool.give_back_if_idle();
         }

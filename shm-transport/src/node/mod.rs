@@ -75,6 +75,7 @@
 mod broadcast;
 mod builder;
 mod chunks;
+mod connection;
 mod door;
 mod error;
 mod frame;
@@ -107,10 +108,10 @@ use crate::config::Full;
 use crate::domain::Domain;
 use crate::liveness::Verdict;
 use crate::member::Member;
+use connection::Connection;
 use message::Spare;
 use outgoing::Outgoing;
-use parking_lot::Mutex;
-use shared::{Connection, Shared};
+use shared::Shared;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -211,7 +212,7 @@ impl Node {
         let to = NodeId::try_from(to)?;
         self.inside(|| {
             let connection = self.connection(to)?;
-            let sent = connection.lock().send(label, payload, full);
+            let sent = connection.send(label, payload, full);
             match sent {
                 Err(
                     SendError::Left { .. } | SendError::Dead { .. } | SendError::Corrupt { .. },
@@ -223,7 +224,7 @@ impl Node {
                         (SendError::Unknown { .. }, Err(gone)) => gone,
                         (error, _) => error,
                     })?;
-                    connection.lock().send(label, payload, full)
+                    connection.send(label, payload, full)
                 }
                 other => other,
             }
@@ -289,18 +290,18 @@ impl Node {
     }
 
     /// The lane to `to`, made if there is none.
-    fn connection(&self, to: NodeId) -> Result<Connection, SendError> {
+    fn connection(&self, to: NodeId) -> Result<Arc<Connection>, SendError> {
         let mut connections = self.shared.connections.lock();
         if let Some(connection) = connections.get(&to) {
             return Ok(Arc::clone(connection));
         }
-        let connection = Arc::new(Mutex::new(Outgoing::connect(&self.shared, to)?));
+        let connection = Arc::new(Connection::new(Outgoing::connect(&self.shared, to)?));
         connections.insert(to, Arc::clone(&connection));
         Ok(connection)
     }
 
     /// Forgets a lane whose other end is gone.
-    fn forget(&self, to: NodeId, gone: &Connection) {
+    fn forget(&self, to: NodeId, gone: &Arc<Connection>) {
         let mut connections = self.shared.connections.lock();
         if connections.get(&to).is_some_and(|connection| Arc::ptr_eq(connection, gone)) {
             connections.remove(&to);
@@ -416,14 +417,20 @@ impl Node {
     /// there. A death is told within milliseconds, the rest within a tenth of a second.
     #[must_use]
     pub fn watch(&self) -> Watch {
+        if !self.shared.is_ours() {
+            return Watch::ended();
+        }
         let watch = self.shared.watchers.add();
         self.shared.keeper.ring();
         watch
     }
 
-    /// What it has done since it joined.
+    /// What it has done since it joined; nothing in a forked child, who did not.
     #[must_use]
     pub fn stats(&self) -> Statistics {
+        if !self.shared.is_ours() {
+            return Statistics::default();
+        }
         self.shared.statistics.sum(self.shared.own())
     }
 }

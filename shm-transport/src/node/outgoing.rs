@@ -48,9 +48,21 @@ pub(super) struct Ends {
 }
 
 /// What the lane lies in.
-enum Way {
+#[derive(Clone)]
+pub(super) enum Way {
     Remote(Arc<Mapped>),
     Local { door: Arc<Door>, _lane: Arc<LocalLane> },
+}
+
+impl Way {
+    /// Whether the destination has left; one that has died has not.
+    #[inline]
+    pub fn has_left(&self) -> bool {
+        match self {
+            Self::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
+            Self::Local { door, .. } => door.has_left(),
+        }
+    }
 }
 
 /// What a sender counts.
@@ -136,11 +148,7 @@ impl Outgoing {
     pub fn check(&self) -> Result<(), SendError> {
         let ends = &*self.ends;
         ends.peer.check()?;
-        let gone = match &ends.way {
-            Way::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
-            Way::Local { door, .. } => door.has_left(),
-        };
-        if gone { Err(self.note_left()) } else { Ok(()) }
+        if ends.way.has_left() { Err(self.note_left()) } else { Ok(()) }
     }
 
     #[cold]
@@ -268,7 +276,8 @@ impl Outgoing {
     #[cold]
     fn try_send_large(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
         let to = self.ends.peer.id;
-        let mut guard = self.ends.shared.clone().pool(payload.len())?;
+        let guard = self.ends.shared.clone().pool(payload.len())?;
+        let Some(mut guard) = guard else { return Err(SendError::Full { to }) };
         let Some(pool) = guard.as_mut() else { unreachable!("made by the call before") };
         let place = self.place_in(pool)?;
         let Some(mut loan) = pool.loan(payload.len())? else { return Err(SendError::Full { to }) };
@@ -292,7 +301,7 @@ impl Outgoing {
         match self.ends.place {
             Some(place) => Ok(place),
             None => {
-                let place = pool.enter(&self.ends.peer)?;
+                let place = pool.enter(&self.ends.peer, &self.ends.way)?;
                 self.ends.place = Some(place);
                 Ok(place)
             }
@@ -429,7 +438,8 @@ impl Outgoing {
 
     fn try_grant_chunk(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
         let to = self.ends.peer.id;
-        let mut guard = self.ends.shared.clone().pool(length)?;
+        let guard = self.ends.shared.clone().pool(length)?;
+        let Some(mut guard) = guard else { return Err(SendError::Full { to }) };
         let Some(pool) = guard.as_mut() else { unreachable!("made by the call before") };
         let place = self.place_in(pool)?;
         let Some(loan) = pool.loan(length)? else { return Err(SendError::Full { to }) };

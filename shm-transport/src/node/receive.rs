@@ -188,7 +188,7 @@ impl Listener {
         shared: &Arc<Shared>,
         mut each: impl FnMut(&Reading<'_>) + Send + 'static,
     ) -> Result<Self, RecvError> {
-        if shared.has_left() {
+        if shared.has_left() || !shared.is_ours() {
             return Err(RecvError::NotJoined);
         }
         let stop = Arc::new(AtomicBool::new(false));

@@ -124,7 +124,10 @@ impl Sender {
 
     #[inline]
     fn check(&self) -> Result<(), SendError> {
-        if self.shared.has_left() { Err(SendError::NotJoined) } else { Ok(()) }
+        if self.shared.has_left() || !self.shared.is_ours() {
+            return Err(SendError::NotJoined);
+        }
+        Ok(())
     }
 }
 

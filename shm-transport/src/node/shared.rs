@@ -1,12 +1,12 @@
 //! What all handles of one node have in common.
 
 use super::chunks::{PlaceId, Pool};
+use super::connection::Connection;
 use super::door::Door;
 use super::error::{NodeError, SendError};
 use super::inbox::Inbox;
 use super::keeper::Keeper;
 use super::mapped::Mapped;
-use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::registry::{Place, Registry};
 use super::statistics::Lines;
@@ -26,12 +26,10 @@ use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The pool, for one thread at a time; there is one in it.
 pub(super) type PoolGuard = ArcMutexGuard<RawMutex, Option<Pool>>;
-
-/// The lane of `Node::send` to one destination.
-pub(super) type Connection = Arc<Mutex<Outgoing>>;
 
 /// The clock of heartbeats: milliseconds, from any moment, the same for all processes.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -41,9 +39,11 @@ pub(super) struct Shared {
     /// Its place in the registry.
     pub place: Mutex<Option<Place>>,
     control: Mutex<Option<Control<'static>>>,
-    pub connections: Mutex<HashMap<NodeId, Connection>>,
+    pub connections: Mutex<HashMap<NodeId, Arc<Connection>>>,
     pub inbox: Mutex<ManuallyDrop<Inbox>>,
     pool: Arc<Mutex<Option<Pool>>>,
+    /// Places in it of lanes that went while another thread had the pool.
+    closing: Mutex<Vec<PlaceId>>,
     pub door: Arc<Door>,
     pub registry: Registry,
     /// `None` once it has left the domain.
@@ -61,6 +61,9 @@ pub(super) struct Shared {
     pub clock: Clock,
     process: (Pid, u32),
 }
+
+/// How long to wait for a thread that has the pool: to write a message, as a rule.
+const SHORTLY: Duration = Duration::from_millis(100);
 
 /// The node has left, and goes when nobody uses it.
 const LEFT: usize = 1 << (usize::BITS - 1);
@@ -99,6 +102,7 @@ impl Shared {
             connections: Mutex::default(),
             inbox: Mutex::new(ManuallyDrop::new(inbox)),
             pool: Arc::default(),
+            closing: Mutex::default(),
             statistics: Lines::new(&door.own),
             door,
             registry,
@@ -169,32 +173,46 @@ impl Shared {
         self.keeper.add(peer);
     }
 
-    /// The pool, which is made at the first message of `length` bytes that needs it.
-    pub fn pool(self: Arc<Self>, length: usize) -> Result<PoolGuard, SendError> {
+    /// The pool, which is made at the first message of `length` bytes that needs it. `None` if
+    /// another thread has it and does not give it back: it has room for a message in hand.
+    pub fn pool(self: Arc<Self>, length: usize) -> Result<Option<PoolGuard>, SendError> {
         let most = usize::try_from(self.config.max_message_bytes).unwrap_or(usize::MAX);
         if length > most {
             return Err(SendError::TooLarge { found: length, most });
         }
-        let mut guard = self.pool.lock_arc();
-        if guard.is_none() {
-            // More than one may stand in the way of a node that sends by several lanes to each.
-            let places = self.registry.places().saturating_mul(2).min(4096);
-            let frame = self.config.max_frame() as usize;
-            *guard = Some(Pool::make(&self.domain, self.owner, places, frame, most)?);
+        let Some(mut guard) = self.pool.try_lock_arc_for(SHORTLY) else { return Ok(None) };
+        match &mut *guard {
+            Some(pool) => self.close_places(pool),
+            None => {
+                // More than one may stand in the way of a node that sends by several lanes to each.
+                let places = self.registry.places().saturating_mul(2).min(4096);
+                let frame = self.config.max_frame() as usize;
+                *guard = Some(Pool::make(&self.domain, self.owner, places, frame, most)?);
+            }
         }
-        Ok(guard)
+        Ok(Some(guard))
     }
 
-    /// The pool, if there is one.
-    pub fn pool_if_any(&self) -> PoolGuard {
-        self.pool.lock_arc()
+    /// The pool, if there is one, to be looked after. `None` if another thread has it just now:
+    /// looking after a node never waits for its user.
+    pub fn try_pool(&self) -> Option<PoolGuard> {
+        let mut guard = self.pool.try_lock_arc()?;
+        if let Some(pool) = &mut *guard {
+            self.close_places(pool);
+        }
+        Some(guard)
     }
 
     /// A lane is gone that had a place in the pool.
     pub fn close_place(&self, place: PlaceId) {
-        if let Some(pool) = &mut *self.pool.lock() {
-            pool.close(place);
-        }
+        // Whoever has the pool does it, or the next one that has.
+        self.closing.lock().push(place);
+        drop(self.try_pool());
+    }
+
+    fn close_places(&self, pool: &mut Pool) {
+        let closing = std::mem::take(&mut *self.closing.lock());
+        closing.into_iter().for_each(|place| pool.close(place));
     }
 
     /// Leaves. What was sent arrives.
@@ -214,8 +232,7 @@ impl Shared {
         // From here on nobody finds it.
         self.door.shut();
         drop(self.place.lock().take());
-        let mut control = self.control.lock().take();
-        if let Some(control) = &mut control {
+        if let Some(mut control) = self.control.lock().take() {
             control.close();
         }
         let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
@@ -223,8 +240,6 @@ impl Shared {
             Err(SegmentError::NotFound { .. }) => Ok(()),
             other => other.map(|_| ()),
         };
-        // Not before: whoever finds the name must find whose it is, should this be the end of us.
-        drop(control);
         // Whoever waits for a message learns that there comes none.
         self.ring();
         // Lanes out of it: what is in them is the receivers' from here on. One that another thread
@@ -237,7 +252,7 @@ impl Shared {
         self.watchers.end();
         tracing::info!(target: "shm_transport::node", node = %self.id, "left");
         // It keeps the pool for as long as somebody reads what is in it.
-        let idle = self.pool.lock().as_mut().is_none_or(Pool::is_idle);
+        let idle = self.try_pool().is_some_and(|mut pool| pool.as_mut().is_none_or(Pool::is_idle));
         self.keeper.stop(idle);
         unlinked.map_err(NodeError::from)
     }

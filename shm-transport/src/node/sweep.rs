@@ -125,7 +125,7 @@ pub(super) fn sweep_one(
     dry_run: bool,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
-    if !member.processes().has_record(dead.id()) {
+    if !member.processes().has_records_of(dead.id()) {
         // The record goes last, so that somebody else has done all of it.
         return Ok(true);
     }

@@ -69,6 +69,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// One of nobody, which is told nothing.
+    pub(super) fn ended() -> Self {
+        Self { events: mpsc::channel().1 }
+    }
+
     /// What happened next; waits for it for so long. `None` if nothing did, or the node has left.
     #[must_use]
     pub fn next_timeout(&self, timeout: Duration) -> Option<NodeEvent> {

@@ -1,7 +1,7 @@
 //! Joining, being there, leaving, joining again.
 
 use crate::child::Child;
-use crate::help::{Place, builder, join, soon};
+use crate::help::{Place, builder, join};
 use shm_transport::node::{NodeError, NodeState, RecvError, SendError};
 use std::collections::HashSet;
 
@@ -87,7 +87,7 @@ fn a_name_goes_round() {
     assert_eq!(watching.nodes().unwrap().len(), 1);
     drop(children);
     drop(watching);
-    soon("nothing is left", || place.files().is_empty());
+    crate::help::nothing_is_left(&place);
 }
 
 #[test]

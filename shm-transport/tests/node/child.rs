@@ -99,7 +99,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        drop(self.stdin.take());
+        // Before its input ends, at which it would leave.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -229,6 +229,22 @@ impl Obeying {
                     }
                 }
             }
+            // Through a lane of its own, of lengths up to `longest`, mostly short.
+            ["stream", from, to, stream, count, longest] => {
+                let mut sender = self.nodes[from].sender(to).unwrap();
+                let mut random = help::Random::new(number(stream).into());
+                for count in 0..number(count) {
+                    let length = crate::stress::length(&mut random, number(longest).into());
+                    if let Err(error) = sender.send(&payload(number(stream), count, length)) {
+                        return format!("{} {count}", variant(&error));
+                    }
+                }
+                "sent".into()
+            }
+            // So many to each of `n0`, `n1` and so on, and as many from each.
+            ["mesh", name, own, nodes, each] => {
+                self.mesh(name, number(own), number(nodes), number(each))
+            }
             // Without an end: for one that is to be killed.
             ["flood", from, to, stream, most] => {
                 let node = &self.nodes[from];
@@ -305,6 +321,34 @@ impl Obeying {
             }
             _ => panic!("no order: {words:?}"),
         }
+    }
+
+    fn mesh(&self, name: &str, own: u32, nodes: u32, each: u32) -> String {
+        let node = &self.nodes[name];
+        let others = || (0..nodes).filter(|other| *other != own);
+        for count in 0..each {
+            for other in others() {
+                let length = help::HEADER + (count * 101 + other) as usize;
+                let bytes = payload(own, count, length);
+                if let Err(error) = node.send(&format!("n{other}"), &bytes) {
+                    return error.to_string();
+                }
+            }
+        }
+        let mut next: HashMap<u32, u32> = others().map(|other| (other, 0)).collect();
+        for _ in 0..(nodes - 1) * each {
+            let Ok(Some(message)) = node.recv_timeout(help::PATIENCE) else {
+                return format!("what is missing comes after {next:?}");
+            };
+            let (stream, count) = help::check(&message);
+            assert_eq!(message.sender().to_string(), format!("n{stream}"));
+            let next = next.get_mut(&stream).unwrap();
+            if *next != count {
+                return format!("{count} of {stream} in the place of {next}");
+            }
+            *next += 1;
+        }
+        "meshed".into()
     }
 
     fn send(

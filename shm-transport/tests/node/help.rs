@@ -41,6 +41,16 @@ pub fn leaves_nothing(place: &Place) {
     assert_eq!(place.files(), [""; 0]);
 }
 
+/// The same without a sweep, soon: of nodes that have all left.
+#[track_caller]
+pub fn nothing_is_left(place: &Place) {
+    let begun = Instant::now();
+    while !place.files().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "this is left: {:?}", place.files());
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Bytes of memory that the files of a directory take.
 pub fn resident(directory: &Path) -> u64 {
     let files = std::fs::read_dir(directory).unwrap();

@@ -1,12 +1,15 @@
 //! What can be said on the command line.
 
 use crate::commands::Demo;
+use crate::failure::Failure;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use shm_transport::config::{Config, ConfigError};
 use shm_transport::domain::{Domain, NameError};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -24,8 +27,10 @@ Exit codes:
   4  what was asked for is not there: no such domain, segment or node
 
 Environment:
-  SHM_DOMAIN  the domain, unless --domain names one; else it is `default`
-  NO_COLOR    no colours";
+  SHM_DOMAIN     the domain, unless --domain names one; else it is `default`
+  SHM_DIRECTORY  where segments lie, unless --directory says
+  SHM_CONFIG     a file with these and all other settings of nodes
+  NO_COLOR       no colours";
 
 /// Looks at shared memory, talks to nodes, cleans up after the dead, and measures.
 #[derive(Parser, Debug)]
@@ -40,20 +45,23 @@ pub struct Cli {
 }
 
 /// What counts for all commands.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Global {
     /// The domain: only processes that say the same one meet
     #[arg(long, short, global = true, value_name = "NAME", value_parser = domain)]
     pub domain: Option<String>,
-    /// Where segments lie
-    #[arg(long, global = true, value_name = "PATH", default_value = Domain::DIRECTORY)]
-    pub directory: PathBuf,
+    /// Where segments lie, instead of /dev/shm
+    #[arg(long, global = true, value_name = "PATH")]
+    pub directory: Option<PathBuf>,
     /// The domain is for the members of this group, by number, instead of one user
     #[arg(long, global = true, value_name = "GID")]
     pub group: Option<u32>,
     /// When to colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
+    /// Say what the library does; twice for more, three times for all
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
 }
 
 /// When output is coloured.
@@ -101,6 +109,30 @@ pub enum Command {
     Clean(Clean),
     /// Check whether this machine and this process can use shared memory, and what to do if not
     Doctor(Format),
+    /// Show who sends how much, and what waits, each second
+    ///
+    /// Looks from outside, without joining: nodes do not notice, and the dead are shown too.
+    Top(Top),
+    /// Print the state of the domain's nodes in the OpenMetrics text format
+    ///
+    /// Once to standard output, or with --listen to whoever asks by HTTP.
+    Metrics(Metrics),
+    /// Send a message to a node
+    ///
+    /// MESSAGE, or all of standard input as one message, or each of its lines as one.
+    Send(Send),
+    /// Join as a node and show the messages that come
+    Recv(Recv),
+    /// Join as a node and send each message back to its sender
+    Echo(Echo),
+    /// Pass a stream of bytes from one process to another
+    ///
+    /// `shm pipe --from NAME` writes to standard output what `shm pipe --to NAME` reads from
+    /// standard input, in memory that both see. The end of the input travels too; if the writer is
+    /// killed before it, the reader says so and exits with 1.
+    Pipe(Pipe),
+    /// Measure round trips and throughput between two processes on this machine
+    Bench(Bench),
     /// Print the manual page, or write all of them into a directory
     Man(Man),
     /// Print the completions for a shell
@@ -143,6 +175,133 @@ pub struct Clean {
     pub format: Format,
 }
 
+/// `shm top`.
+#[derive(Args, Debug)]
+pub struct Top {
+    /// Seconds from one table to the next
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: Duration,
+    /// End after so many tables
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    pub count: Option<u64>,
+    /// How to print: an object a line.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// `shm metrics`.
+#[derive(Args, Debug)]
+pub struct Metrics {
+    /// Answer requests by HTTP at this address, such as 127.0.0.1:9464, until interrupted
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+/// The node that this program is.
+#[derive(Args, Debug)]
+pub struct Own {
+    /// The name to join under, instead of `shm-` and the process's number
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `shm send`.
+#[derive(Args, Debug)]
+pub struct Send {
+    /// The node; an empty name is all others
+    pub to: String,
+    /// The message, instead of what comes on standard input
+    pub message: Option<String>,
+    /// Make a message of each line of standard input
+    #[arg(long, conflicts_with = "message")]
+    pub lines: bool,
+    /// The group in the message's label
+    #[arg(long, value_name = "NUMBER")]
+    pub to_group: Option<u32>,
+    /// The topic in the message's label
+    #[arg(long, value_name = "NUMBER")]
+    pub topic: Option<u32>,
+    /// Send each message so many times
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value = "1")]
+    pub count: u64,
+    /// Wait so many seconds for the node to be there
+    #[arg(long, short, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    /// Who sends.
+    #[command(flatten)]
+    pub own: Own,
+}
+
+/// `shm recv`.
+#[derive(Args, Debug)]
+pub struct Recv {
+    /// The name to join under
+    pub name: String,
+    /// End after so many messages
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    pub count: Option<u64>,
+    /// End with 4 if no message comes for so many seconds
+    #[arg(long, short, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Only messages with this group; may be given more than once
+    #[arg(long = "of-group", value_name = "NUMBER")]
+    pub groups: Vec<u32>,
+    /// Only messages with this topic; may be given more than once
+    #[arg(long = "topic", value_name = "NUMBER")]
+    pub topics: Vec<u32>,
+    /// Write the bytes of the messages and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// How to print: an object a line.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// `shm echo`.
+#[derive(Args, Debug)]
+pub struct Echo {
+    /// The name to join under
+    pub name: String,
+    /// End after so many messages
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    pub count: Option<u64>,
+    /// End with 4 if no message comes for so many seconds
+    #[arg(long, short, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+}
+
+/// `shm pipe`.
+#[derive(Args, Debug)]
+#[group(id = "end", required = true, multiple = false, args = ["to", "from"])]
+pub struct Pipe {
+    /// Read standard input, for the process that has the other end under this name
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    /// Take this name, and write to standard output what is piped to it
+    #[arg(long, value_name = "NAME")]
+    pub from: Option<String>,
+    /// Wait so many seconds for the other end; the reading one waits for ever unless told
+    #[arg(long, short, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    /// Who writes.
+    #[command(flatten)]
+    pub own: Own,
+}
+
+/// `shm bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// Seconds for each figure
+    #[arg(long, short, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
+    pub seconds: Duration,
+    /// Be the other process
+    #[arg(long, hide = true)]
+    pub peer: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub format: Format,
+}
+
 /// `shm man`.
 #[derive(Args, Debug)]
 pub struct Man {
@@ -158,18 +317,40 @@ pub struct Completions {
     pub shell: Shell,
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 fn domain(name: &str) -> Result<String, NameError> {
     Domain::new(name).map(|domain| domain.name().to_owned())
 }
 
 impl Global {
+    /// The settings that nodes here would have: of the environment and of the file it names.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load()?;
+        if let Some(name) = &self.domain {
+            config.domain.clone_from(name);
+        }
+        if let Some(directory) = &self.directory {
+            config.directory.clone_from(directory);
+        }
+        Ok(config)
+    }
+
+    /// Where segments lie.
+    pub fn directory(&self) -> Result<PathBuf, ConfigError> {
+        match &self.directory {
+            Some(directory) => Ok(directory.clone()),
+            None => Ok(self.config()?.directory),
+        }
+    }
+
     /// The one domain that is meant.
-    pub fn domain(&self) -> Result<Domain, NameError> {
-        let domain = match &self.domain {
-            Some(name) => Domain::new(name)?,
-            None => Domain::from_environment()?,
-        };
-        let domain = domain.in_directory(&self.directory);
+    pub fn domain(&self) -> Result<Domain, Failure> {
+        let config = self.config()?;
+        let domain = config.to_domain()?;
         Ok(match self.group {
             Some(gid) => domain.of_group(gid),
             None => domain,

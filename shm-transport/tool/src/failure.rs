@@ -1,5 +1,6 @@
 //! How a command ends that does not succeed.
 
+use shm_transport::node::SendError;
 use std::error::Error;
 use std::io;
 
@@ -54,6 +55,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Unknown { .. } => Self::Nothing(error.to_string()),
+            other => Self::because(with_sources(&other)),
+        }
+    }
+}
+
 /// Errors of the library, which say all there is to say.
 macro_rules! from_library {
     ($($error:ty),* $(,)?) => {
@@ -66,9 +76,12 @@ macro_rules! from_library {
 }
 
 from_library! {
+    shm_transport::config::ConfigError,
     shm_transport::domain::NameError,
     shm_transport::liveness::LivenessError,
     shm_transport::member::MemberError,
+    shm_transport::node::NodeError,
+    shm_transport::node::RecvError,
     shm_transport::segment::SegmentError,
     crate::look::LookError,
     rustix::io::Errno,

@@ -10,6 +10,7 @@
 mod cli;
 mod commands;
 mod failure;
+mod logging;
 mod look;
 mod output;
 
@@ -19,7 +20,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let color = cli.global.color;
-    match commands::run(cli) {
+    logging::start(color, cli.global.verbose);
+    let done = commands::run(cli);
+    commands::unless_interrupted();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {

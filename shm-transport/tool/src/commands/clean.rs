@@ -2,14 +2,16 @@
 
 use crate::cli::{Clean, Global};
 use crate::failure::Failure;
-use crate::look::{Header, Life, MEMBERS, Members, Seen, Snapshot, short};
+use crate::look::{
+    self, Header, Life, LookError, MEMBERS, Members, NodeRow, REGISTRY, Seen, Snapshot, short,
+};
 use crate::output::{self, BAD, Cell, FAINT, GOOD, HEADING, Report, Table, WARNING};
 use serde::Serialize;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::segment::HEADER;
 use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
 use shm_transport::domain::{Domain, SegmentName};
-use shm_transport::member;
+use shm_transport::node::sweep::{Swept, sweep};
 use shm_transport::segment::{OpenOptions, Segment, SegmentError};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -18,6 +20,8 @@ use std::io::{self, Write};
 const GLANCE: u64 = 4096;
 /// Where the owner's word stands among the words of a header.
 const OWNER: usize = 7;
+/// Why the members stay.
+const OTHERS_STAY: &str = "others name its ids and stay";
 
 /// What is to become of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -42,6 +46,9 @@ pub struct Item {
     pub why: String,
     #[serde(skip)]
     owner: Option<OwnerId>,
+    /// Which file it is.
+    #[serde(skip)]
+    inode: u64,
 }
 
 /// A domain's segments.
@@ -49,6 +56,8 @@ pub struct Item {
 struct Cleaned {
     domain: String,
     items: Vec<Item>,
+    /// What else was put away.
+    also: Vec<String>,
 }
 
 /// All that is shown.
@@ -64,11 +73,11 @@ pub fn run(global: &Global, options: &Clean) -> Result<(), Failure> {
     let domains = if options.all { own_domains(global)? } else { vec![global.domain()?] };
     let mut cleaning = Cleaning { done: options.yes, domains: Vec::new() };
     for domain in domains {
-        let mut items = plan(&domain)?;
+        let (mut items, mut also) = (plan(&domain)?, Vec::new());
         if options.yes {
-            carry_out(&domain, &mut items);
+            also = carry_out(&domain, &mut items);
         }
-        cleaning.domains.push(Cleaned { domain: domain.name().into(), items });
+        cleaning.domains.push(Cleaned { domain: domain.name().into(), items, also });
     }
     output::print(global, options.format, &cleaning)?;
     let mut items = cleaning.domains.iter().flat_map(|domain| &domain.items);
@@ -77,15 +86,16 @@ pub fn run(global: &Global, options: &Clean) -> Result<(), Failure> {
 
 /// The domains of this user in the directory.
 fn own_domains(global: &Global) -> Result<Vec<Domain>, Failure> {
+    let directory = global.directory()?;
     let mut names = BTreeSet::new();
-    for file in Domain::all(&global.directory)? {
+    for file in Domain::all(&directory)? {
         if let Some(domain) = file?.to_domain()
             && domain.group().is_none()
         {
             names.insert(domain.name().to_owned());
         }
     }
-    let domain = |name: String| Ok(Domain::new(&name)?.in_directory(&global.directory));
+    let domain = |name: String| Ok(Domain::new(&name)?.in_directory(&directory));
     names.into_iter().map(domain).collect()
 }
 
@@ -107,7 +117,8 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
             Err(error) => (None, error.to_string()),
         };
         let segment = name.as_str().to_owned();
-        items.push(Item { segment, resident: seen.resident, fate: Fate::Kept, why, owner });
+        let Seen { resident, inode, .. } = seen;
+        items.push(Item { segment, resident, fate: Fate::Kept, why, owner, inode });
     }
     // After all that names an id.
     let path = domain.path_of(&SegmentName::new(MEMBERS)?);
@@ -128,6 +139,10 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
             Err(error) => (Fate::Kept, format!("nothing proves its owner {id} dead: {error}")),
         };
     }
+    if let Some(item) = items.iter_mut().find(|item| item.segment == REGISTRY) {
+        let nodes = look::nodes(&domain.path_of(&SegmentName::new(REGISTRY)?));
+        (item.fate, item.why) = registry(nodes, members.as_ref().ok().and_then(Option::as_ref));
+    }
     items.sort_by_key(|item| (item.segment == MEMBERS, item.segment.clone()));
     let others_stay = items.iter().any(|item| item.segment != MEMBERS && item.fate == Fate::Kept);
     if let (Some(item), Ok(Some(members))) = (items.last_mut(), &members)
@@ -138,41 +153,99 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
         (item.fate, item.why) = if alive > 0 {
             (Fate::Kept, output::plural(alive, "member lives", "members live"))
         } else if others_stay {
-            (Fate::Kept, "others name its ids and stay".into())
+            (Fate::Kept, OTHERS_STAY.into())
         } else {
-            (
-                Fate::Dead,
-                format!("all of its {} are dead", output::plural(rows.len(), "member", "members")),
-            )
+            let dead = output::plural(rows.len(), "member is dead", "members are dead");
+            (Fate::Dead, dead)
         };
     }
     Ok(items)
 }
 
-/// Removes what is of the dead.
-fn carry_out(domain: &Domain, items: &mut [Item]) {
+/// What is to become of the registry, which nobody owns.
+fn registry(
+    nodes: Result<Option<Vec<NodeRow>>, LookError>,
+    members: Option<&Members>,
+) -> (Fate, String) {
+    let (mut nodes, members) = match (nodes, members) {
+        (Ok(nodes), Some(members)) => (nodes.unwrap_or_default(), members),
+        (Ok(_), None) => {
+            return (Fate::Kept, "the domain has no members: nothing proves its nodes dead".into());
+        }
+        (Err(error), _) => return (Fate::Kept, error.to_string()),
+    };
+    nodes.iter_mut().for_each(|node| node.judge(members));
+    let of = |life| nodes.iter().filter(|node| node.state == life).count();
+    let (alive, dead) = (of(Life::Alive), of(Life::Dead));
+    let lives = output::plural(alive, "node lives", "nodes live");
+    match (alive + of(Life::Unknown), dead) {
+        (0, 0) => (Fate::Dead, "nobody is in it".into()),
+        (0, _) => (Fate::Dead, output::plural(dead, "node is dead", "nodes are dead")),
+        (_, 0) => (Fate::Kept, lives),
+        (_, _) => (Fate::Kept, format!("{lives}; the places of {dead} dead ones go")),
+    }
+}
+
+/// Whether it is of a node, which the library knows how to put away.
+fn is_node_s(segment: &str) -> bool {
+    segment == REGISTRY || segment.starts_with("node.") || segment.starts_with("pool.")
+}
+
+/// Removes what is of the dead; says what else was put away.
+fn carry_out(domain: &Domain, items: &mut [Item]) -> Vec<String> {
+    let dead = |item: &&mut Item| item.fate == Fate::Dead;
     let mut failed = false;
-    for item in items.iter_mut().filter(|item| item.fate == Fate::Dead) {
-        let removed = if item.segment == MEMBERS {
-            if failed {
-                (item.fate, item.why) = (Fate::Kept, "others name its ids and stay".into());
-                continue;
-            }
-            member::remove_if_deserted(domain).map_err(|error| error.to_string())
-        } else {
-            remove(domain, item).map_err(|error| error.to_string())
-        };
-        match removed {
+    for item in items.iter_mut().filter(dead) {
+        if item.segment == MEMBERS || is_node_s(&item.segment) {
+            continue;
+        }
+        match remove(domain, item) {
             Ok(true) => item.fate = Fate::Removed,
-            Ok(false) => {
-                (item.fate, item.why) = (Fate::Kept, "it is somebody else's by now".into());
-            }
+            Ok(false) => (item.fate, item.why) = (Fate::Kept, "it is another's by now".into()),
             Err(error) => {
                 failed = true;
-                (item.fate, item.why) = (Fate::Failed, error);
+                (item.fate, item.why) = (Fate::Failed, error.to_string());
             }
         }
     }
+    if failed {
+        // The members are the last to go, and the library would take them away with the nodes.
+        for item in items.iter_mut().filter(|item| item.fate == Fate::Dead) {
+            (item.fate, item.why) = (Fate::Kept, OTHERS_STAY.into());
+        }
+        return Vec::new();
+    }
+    let swept = sweep(domain, false);
+    let mut also = Vec::new();
+    for swept in swept.iter().flatten() {
+        match swept {
+            Swept::Place(name) => also.push(format!("the place of {name} in the registry")),
+            Swept::Record(id) => also.push(format!("the record of member {}", short(*id))),
+            // Shown by their names.
+            _ => {}
+        }
+    }
+    for item in items.iter_mut().filter(dead) {
+        match (&swept, is_there(domain, item)) {
+            (_, false) => item.fate = Fate::Removed,
+            (Err(error), true) => (item.fate, item.why) = (Fate::Failed, error.to_string()),
+            (Ok(_), true) => {
+                let why = match &*item.segment {
+                    MEMBERS | REGISTRY => "somebody came meanwhile",
+                    name if name.starts_with("pool.") => "somebody still reads what is in it",
+                    _ => "it is another's by now",
+                };
+                (item.fate, item.why) = (Fate::Kept, why.into());
+            }
+        }
+    }
+    also
+}
+
+/// Whether the segment that was found is still there.
+fn is_there(domain: &Domain, item: &Item) -> bool {
+    let Ok(name) = SegmentName::new(&item.segment) else { return false };
+    Seen::at(&domain.path_of(&name)).is_ok_and(|seen| seen.inode == item.inode)
 }
 
 /// Takes the name of a dead one's segment away, unless it has become another's.
@@ -194,7 +267,7 @@ fn remove(domain: &Domain, item: &Item) -> Result<bool, SegmentError> {
 
 impl Report for Cleaning {
     fn show(&self, page: &mut dyn Write) -> io::Result<()> {
-        for Cleaned { domain, items } in &self.domains {
+        for Cleaned { domain, items, also } in &self.domains {
             if items.is_empty() {
                 writeln!(page, "{HEADING}domain {domain}{HEADING:#}: nothing there")?;
                 continue;
@@ -216,6 +289,9 @@ impl Report for Cleaning {
                 ]);
             }
             table.show(page)?;
+            for also in also {
+                writeln!(page, "  {GOOD}removed{GOOD:#} {}", output::harmless(also))?;
+            }
         }
         let items = || self.domains.iter().flat_map(|domain| &domain.items);
         let sum = |fate| -> (usize, u64) {

@@ -57,7 +57,7 @@ struct SegmentRow {
 
 /// Shows the domains.
 pub fn run(global: &Global, options: &List) -> Result<(), Failure> {
-    let directory = &global.directory;
+    let directory = &global.directory()?;
     let files = Domain::all(directory).map_err(|error| {
         Failure::because(format!(
             "cannot read {directory:?}: {error}; mount a tmpfs there, or name another directory"

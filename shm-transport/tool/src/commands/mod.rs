@@ -1,13 +1,22 @@
 //! What the tool does, a file for each command.
 
+mod bench;
 mod clean;
 mod demo;
 mod doctor;
 mod inspect;
+mod joining;
 mod list;
 mod manual;
+mod metrics;
+mod pipe;
+mod recv;
+mod send;
+mod top;
 
 pub use demo::Demo;
+
+pub use joining::unless_interrupted;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
@@ -21,6 +30,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Clean(options) => clean::run(&global, &options),
         Command::Demo(options) => demo::run(&global, &options),
         Command::Doctor(format) => doctor::run(&global, format),
+        Command::Top(options) => top::run(&global, &options),
+        Command::Metrics(options) => metrics::run(&global, &options),
+        Command::Send(options) => send::run(&global, &options),
+        Command::Recv(options) => recv::recv(&global, &options),
+        Command::Echo(options) => recv::echo(&global, &options),
+        Command::Pipe(options) => pipe::run(&global, &options),
+        Command::Bench(options) => bench::run(&global, &options),
         Command::Man(options) => manual::man(&options),
         Command::Completions(options) => manual::completions(options.shell),
     }

@@ -178,6 +178,11 @@ impl Header {
         }
     }
 
+    /// Its first part of that kind, if all of it is there.
+    pub fn part(&self, kind: Kind) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.id.kind == kind && entry.inside)
+    }
+
     /// Who may close it.
     pub fn owner(&self) -> Option<OwnerId> {
         OwnerId::from_word(self.owner)

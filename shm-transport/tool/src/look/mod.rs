@@ -4,15 +4,21 @@ mod error;
 mod file;
 mod header;
 mod members;
+mod node;
 mod registry;
 mod snapshot;
+mod survey;
+mod table;
 
 pub use error::LookError;
 pub use file::Seen;
 pub use header::{Entry, Header, Part};
 pub use members::{Life, MemberRow, Members};
+pub use node::{Counts, NodeFile, NodeNow};
 pub use registry::{NodeRow, nodes};
 pub use snapshot::Snapshot;
+pub use survey::{DomainNow, NodeReading, Survey};
+pub use table::{Held, TableShape};
 
 use shm_primitives::identity::OwnerId;
 

@@ -53,6 +53,11 @@ pub fn nodes(path: &Path) -> Result<Option<Vec<NodeRow>>, LookError> {
 }
 
 impl NodeRow {
+    /// Its id among the members.
+    pub fn id(&self) -> OwnerId {
+        self.id
+    }
+
     /// Asks whether it lives.
     pub fn judge(&mut self, members: &Members) {
         self.state = members.life(self.id);

@@ -41,6 +41,13 @@ impl Snapshot {
 
     /// A copy of at most so many bytes, from the beginning.
     pub fn limited(path: &Path, most: u64) -> Result<Self, LookError> {
+        let mut this = Self::empty(path)?;
+        this.copy(most).map_err(|errno| os(path, "read", errno))?;
+        Ok(this)
+    }
+
+    /// A copy of nothing yet, to be [filled](Self::fetch).
+    pub fn empty(path: &Path) -> Result<Self, LookError> {
         let (file, seen) = Seen::open(path)?;
         let no_copy = |why: String| LookError::NoCopy { path: path.into(), why };
         // Never empty: there is no empty mapping.
@@ -60,9 +67,34 @@ impl Snapshot {
         let size = usize::try_from(length)
             .map_err(|_| no_copy(format!("{length} bytes are more than addresses")))?;
         let mapping = Mapping::of(&memory, size).map_err(|error| no_copy(error.to_string()))?;
-        let mut this = Self { mapping, memory, file, seen, left_out: 0 };
-        this.copy(most).map_err(|errno| os(path, "read", errno))?;
-        Ok(this)
+        Ok(Self { mapping, memory, file, seen, left_out: 0 })
+    }
+
+    /// Copies those bytes, now or once more. What is not there stays as it is.
+    pub fn fetch(&self, at: u64, len: u64) -> Result<(), LookError> {
+        let end = at.saturating_add(len).min(self.seen.size.min(Self::LONGEST));
+        let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(64 << 10)];
+        let fetched = self.fetch_with(at, end, &mut buffer);
+        fetched.map_err(|errno| os(&self.seen.path, "read", errno))
+    }
+
+    fn fetch_with(&self, mut at: u64, end: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+        while at < end {
+            let want = (end - at).min(buffer.len() as u64) as usize;
+            let got = retry_on_intr(|| pread(&self.file, &mut buffer[..want], at))?;
+            if got == 0 {
+                // It has become shorter.
+                return Ok(());
+            }
+            let mut written = 0;
+            while written < got {
+                written += retry_on_intr(|| {
+                    pwrite(&self.memory, &buffer[written..got], at + written as u64)
+                })?;
+            }
+            at += got as u64;
+        }
+        Ok(())
     }
 
     /// Copies what is there, hole by hole.
@@ -81,27 +113,11 @@ impl Snapshot {
             };
             let until = hole.min(end);
             at = begin;
-            while at < until {
-                if copied >= most {
-                    self.left_out += until - at;
-                    at = until;
-                    continue;
-                }
-                let want = (until - at).min(buffer.len() as u64).min(most - copied) as usize;
-                let got = retry_on_intr(|| pread(&self.file, &mut buffer[..want], at))?;
-                if got == 0 {
-                    // It has become shorter.
-                    return Ok(());
-                }
-                let mut written = 0;
-                while written < got {
-                    written += retry_on_intr(|| {
-                        pwrite(&self.memory, &buffer[written..got], at + written as u64)
-                    })?;
-                }
-                at += got as u64;
-                copied += got as u64;
-            }
+            let stop = until.min(at.saturating_add(most - copied));
+            self.fetch_with(at, stop, &mut buffer)?;
+            copied += stop - at;
+            self.left_out += until - stop;
+            at = until;
         }
         Ok(())
     }

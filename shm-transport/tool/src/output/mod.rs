@@ -9,7 +9,9 @@ use crate::failure::Failure;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 /// What is as it should be.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -34,6 +36,11 @@ pub fn stdout(color: Color) -> AutoStream<io::StdoutLock<'static>> {
     AutoStream::new(stdout, choice(color))
 }
 
+/// Standard output for bytes that are not for a terminal: written as they come.
+pub fn unbuffered() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
 /// Prints a report, all at once.
 pub fn print(global: &Global, format: Format, report: &impl Report) -> Result<(), Failure> {
     let mut page = Vec::new();
@@ -56,7 +63,8 @@ pub fn complain(color: Color, message: &str) {
     let _ = writeln!(stderr, "{BAD}error{BAD:#}: {}", harmless(message));
 }
 
-fn choice(color: Color) -> ColorChoice {
+/// What the library for it calls that.
+pub fn choice(color: Color) -> ColorChoice {
     match color {
         Color::Auto => ColorChoice::Auto,
         Color::Always => ColorChoice::Always,
@@ -97,6 +105,15 @@ pub fn bytes(count: u64) -> String {
     }
     let digits = usize::from(value < 9.95 && (value * 10.0).round() % 10.0 != 0.0);
     format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// A number of things for people.
+pub fn count(number: f64) -> String {
+    match number {
+        number if number < 10_000.0 => format!("{number:.0}"),
+        number if number < 10_000_000.0 => format!("{:.0} k", number / 1e3),
+        number => format!("{:.1} M", number / 1e6),
+    }
 }
 
 /// One thing, or several.

@@ -38,9 +38,10 @@ impl Stage {
             Some(name) => name.clone(),
             None => format!("demo-{}", std::process::id()),
         };
-        let mut domain = Domain::new(&name)?.in_directory(&global.directory);
+        let directory = global.directory()?;
+        let mut domain = Domain::new(&name)?.in_directory(&directory);
         let mut place: Vec<OsString> = vec!["--domain".into(), name.clone().into()];
-        place.extend(["--directory".into(), global.directory.clone().into()]);
+        place.extend(["--directory".into(), directory.into()]);
         if let Some(gid) = global.group {
             domain = domain.of_group(gid);
             place.extend(["--group".into(), gid.to_string().into()]);

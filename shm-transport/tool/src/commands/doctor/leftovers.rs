@@ -1,16 +1,16 @@
 //! What the dead left behind.
 
 use super::Finding;
-use crate::cli::Global;
 use crate::commands::clean::{self, Fate};
 use crate::output::bytes;
 use shm_transport::domain::Domain;
 use std::collections::BTreeSet;
+use std::path::Path;
 
-pub fn check(global: &Global) -> Option<Finding> {
+pub fn check(directory: &Path) -> Option<Finding> {
     let name = "leftovers";
     let mut domains = BTreeSet::new();
-    for file in Domain::all(&global.directory).ok()?.flatten() {
+    for file in Domain::all(directory).ok()?.flatten() {
         if let Some(domain) = file.to_domain() {
             domains.insert((domain.group(), domain.name().to_owned()));
         }
@@ -19,7 +19,7 @@ pub fn check(global: &Global) -> Option<Finding> {
     let mut resident = 0;
     for (group, domain) in domains {
         let Ok(found) = Domain::new(&domain) else { continue };
-        let found = found.in_directory(&global.directory);
+        let found = found.in_directory(directory);
         let found = match group {
             Some(gid) => found.of_group(gid),
             None => found,

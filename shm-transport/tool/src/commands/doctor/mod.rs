@@ -9,6 +9,7 @@ use crate::cli::{Format, Global};
 use crate::failure::Failure;
 use crate::output::{self, BAD, GOOD, HEADING, Report, WARNING};
 use serde::Serialize;
+use shm_transport::domain::Domain;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -61,10 +62,21 @@ struct Diagnosis {
 /// Checks everything. Every check is made, whatever the others found.
 pub fn run(global: &Global, format: Format) -> Result<(), Failure> {
     let mut checks = Vec::new();
+    // With settings that cannot be read the rest is checked all the same.
+    let directory = match global.directory() {
+        Ok(directory) => {
+            checks.push(Finding::ok("settings", "as they should be"));
+            directory
+        }
+        Err(error) => {
+            checks.push(Finding::fail("settings", error, "mend them: no node can join"));
+            Domain::DIRECTORY.into()
+        }
+    };
     checks.extend(kernel::check());
-    checks.extend(storage::check(&global.directory));
+    checks.extend(storage::check(&directory));
     checks.extend(limits::check());
-    checks.extend(leftovers::check(global));
+    checks.extend(leftovers::check(&directory));
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     output::print(global, format, &Diagnosis { status, checks })?;
     if status == Status::Fail { Err(Failure::Unhealthy) } else { Ok(()) }

@@ -2,8 +2,7 @@
 
 use super::parts::Case;
 use super::rings::walk;
-use super::tables::TableShape;
-use crate::look::short;
+use crate::look::{TableShape, short};
 use serde_json::Value;
 use shm_primitives::part::Kind;
 use shm_primitives::segment::Magic;
@@ -24,8 +23,7 @@ pub fn lanes(case: &mut Case<'_>) {
     if !capacity.is_power_of_two() || stride * u64::from(count) > case.entry.length {
         return case.problem(format!("{count} lanes of {capacity} bytes do not fit"));
     }
-    let table = case.header.entries.iter().find(|entry| entry.id.kind == Kind::SLOT_TABLE);
-    let Some(table) = table.filter(|entry| entry.inside) else {
+    let Some(table) = case.header.part(Kind::SLOT_TABLE) else {
         return case.problem("there is no table of lanes");
     };
     // What is wrong with the table is said there.

@@ -1,11 +1,12 @@
 //! What a part is, and which of its rules hold.
 
 use super::{Facts, Part, Who, lanes, rings, tables};
-use crate::look::{Entry, Header, Part as PartHeader, Snapshot};
+use crate::look::{Counts, Entry, Header, Part as PartHeader, Snapshot};
+use shm_primitives::counter::CounterLine;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::LrpcLayout;
 use shm_primitives::layout::phoenix::PhoenixShmLayout;
-use shm_primitives::part::{AttachError, Kind};
+use shm_primitives::part::{AttachError, Kind, Untrusted};
 use shm_primitives::pool::{MarksRef, PoolRef};
 use shm_primitives::ready::ReadyBitmap;
 use shm_primitives::region::Region;
@@ -13,6 +14,9 @@ use shm_primitives::segment::Magic;
 
 /// The magic of a segment of members.
 pub const PROC: Magic = Magic(u32::from_be_bytes(*b"PROC"));
+/// The magic of a node's pool of large messages: own words are its places, and the bytes of the
+/// marks of each.
+const POOL: Magic = Magic(u32::from_be_bytes(*b"POOL"));
 
 /// A part on the way to be judged.
 pub struct Case<'c> {
@@ -50,8 +54,8 @@ impl<'c> Case<'c> {
             Kind::WAKE_WORD => self.wake_word(),
             Kind::READY_BITMAP => self.ready_bitmap(),
             Kind::LANE_AREA => lanes::lanes(self),
-            // Counters are any words; and of parts that are not of this crate only their users
-            // know anything.
+            Kind::COUNTERS => self.counters(),
+            // Of parts that are not of this crate only their users know anything.
             _ => {}
         }
     }
@@ -123,18 +127,74 @@ impl<'c> Case<'c> {
         self.facts.table("classes", ["bytes", "chunks"], classes);
     }
 
+    /// The marks of one subscriber; or, in a node's pool, of each receiver that is connected.
     fn marks(&mut self) {
-        let (Some(part), Some(region)) = (self.part(), self.region()) else { return };
-        self.owner("subscriber", part.owners[1]);
-        let attached = MarksRef::attach_untrusted(region);
-        let Some(marks) = self.attached(attached) else { return };
-        self.facts.add("id", marks.id());
-        self.facts.add("pool", marks.pool());
-        self.facts.add("chunks", marks.chunks());
-        self.facts.add("held", marks.held());
-        let (held, chunks) = (marks.held(), marks.chunks());
-        if held > chunks {
-            self.problem(format!("{held} chunks are held, and there are {chunks}"));
+        if self.header.magic != POOL {
+            let Some(region) = self.region() else { return };
+            if let Some(part) = self.part() {
+                self.owner("subscriber", part.owners[1]);
+                match marks(region) {
+                    Ok([id, pool, chunks, held]) => {
+                        self.facts.add("id", id);
+                        self.facts.add("pool", pool);
+                        self.facts.add("chunks", chunks);
+                        self.facts.add("held", held);
+                    }
+                    Err(problem) => self.problem(problem),
+                }
+            }
+            return;
+        }
+        let [places, stride] = self.header.own;
+        self.facts.add("places", places);
+        if u64::from(places) * u64::from(stride) > self.entry.length {
+            return self.problem(format!("{places} places of {stride} bytes do not fit"));
+        }
+        let (Some(all), Some(pool)) = (self.region(), self.node_s_pool()) else { return };
+        let mut rows = Vec::new();
+        for place in 0..places {
+            let Some(id) = pool.connected(place as usize) else { continue };
+            let at = self.entry.offset + u64::from(place) * u64::from(stride);
+            let owner =
+                PartHeader::at(self.copy, at).and_then(|part| OwnerId::from_word(part.owners[1]));
+            let owner = owner.map(|id| self.who.is(id).text());
+            let found = all.part(place as usize * stride as usize, stride as usize);
+            match found.ok_or_else(|| "they are not there".into()).and_then(marks) {
+                Ok([found, ..]) if found != id => {
+                    self.problem(format!("place {place}: marks {found} where {id} are connected"));
+                }
+                Ok([id, _, _, held]) => {
+                    rows.push([place.into(), id.into(), held.into(), owner.into()]);
+                }
+                Err(problem) => self.problem(format!("place {place}: {problem}")),
+            }
+        }
+        self.facts.table("receivers", ["place", "marks", "held", "receiver"], rows);
+    }
+
+    fn node_s_pool(&self) -> Option<PoolRef<'c, Untrusted>> {
+        let entry = self.header.entries.iter().find(|entry| entry.id.kind == Kind::CHUNK_POOL)?;
+        let (offset, length) = (entry.offset.try_into().ok()?, entry.length.try_into().ok()?);
+        // What is wrong with it is said there.
+        PoolRef::attach_untrusted(self.copy.region().part(offset, length)?).ok()
+    }
+
+    /// Lines that are there have counted; what is counted, their users know.
+    fn counters(&mut self) {
+        let Some(region) = self.region() else { return };
+        let all = region.len() / size_of::<CounterLine>();
+        self.facts.add("lines", all);
+        if self.header.magic != Magic::NODE {
+            return;
+        }
+        let copy = (self.copy, self.header);
+        match Counts::of(copy.0, copy.1) {
+            Ok(counts) => {
+                for (name, count) in counts.named() {
+                    self.facts.add(name, count);
+                }
+            }
+            Err(problem) => self.problem(problem),
         }
     }
 
@@ -191,4 +251,14 @@ impl<'c> Case<'c> {
         self.facts.add("ready", marked.len());
         self.facts.add("ready_lanes", marked);
     }
+}
+
+/// What marks say: their id, their pool's, of how many chunks, and how many are held.
+fn marks(region: Region<'_>) -> Result<[u32; 4], String> {
+    let marks = MarksRef::attach_untrusted(region).map_err(|error| error.to_string())?;
+    let (held, chunks) = (marks.held(), marks.chunks());
+    if held > chunks {
+        return Err(format!("{held} chunks are held, and there are {chunks}"));
+    }
+    Ok([marks.id(), marks.pool(), chunks, held])
 }
