@@ -63,7 +63,7 @@ fn torture() {
             }
             4..8 => {
                 let all = mortals.iter().chain(&steady);
-                let stopped = all.skip(random.below(6) as usize).next().unwrap();
+                let stopped = all.nth(random.below(6) as usize).unwrap();
                 stopped.signal(libc::SIGSTOP);
                 thread::sleep(Duration::from_millis(random.below(30)));
                 stopped.signal(libc::SIGCONT);
