@@ -62,7 +62,7 @@ fn torture() {
                 mortals[which] = start(MORTALS[which], &mut random);
             }
             4..8 => {
-                let all = mortals.iter().chain(&steady);
+                let mut all = mortals.iter().chain(&steady);
                 let stopped = all.nth(random.below(6) as usize).unwrap();
                 stopped.signal(libc::SIGSTOP);
                 thread::sleep(Duration::from_millis(random.below(30)));
