@@ -62,8 +62,8 @@ fn torture() {
                 mortals[which] = start(MORTALS[which], &mut random);
             }
             4..8 => {
-                let all = mortals.iter().chain(&steady);
-                let stopped = all.skip(random.below(6) as usize).next().unwrap();
+                let mut all = mortals.iter().chain(&steady);
+                let stopped = all.nth(random.below(6) as usize).unwrap();
                 stopped.signal(libc::SIGSTOP);
                 thread::sleep(Duration::from_millis(random.below(30)));
                 stopped.signal(libc::SIGCONT);
