@@ -307,6 +307,11 @@ impl Obeying {
                 }
                 count.to_string()
             }
+            ["torture", name, seed, process, log] => {
+                let seed = u64::from(number(seed));
+                crate::torture::party(&self.domain, name, seed, number(process), Path::new(log));
+                "left".into()
+            }
             ["stats", name] => {
                 let stats = self.nodes[name].stats();
                 format!(

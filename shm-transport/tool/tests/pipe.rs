@@ -127,6 +127,13 @@ fn others_are_left_out() {
     let mut out = [0; 4];
     from.child().stdout.as_mut().unwrap().read_exact(&mut out).unwrap();
     place.shm(&["send", "end", "another's"]).with(0);
+    // Until it is read: there is no order between two senders.
+    common::await_that(|| {
+        let done = place.shm(&["top", "-n", "1", "-i", "0.01", "--json"]).with(0);
+        let nodes = done.json()["nodes"].clone();
+        let nodes = nodes.as_array().unwrap();
+        nodes.iter().any(|node| node["name"] == "end" && node["messages_received"] == 2)
+    });
     to.done().with(0);
     let done = from.done().with(0);
     assert_eq!(done.out, "");
