@@ -89,6 +89,12 @@ impl Place {
         self.domain.directory().to_str().unwrap()
     }
 
+    /// All that is in the directory.
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.domain.directory()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     pub fn path(&self, segment: &str) -> PathBuf {
         self.domain.path_of(&SegmentName::new(segment).unwrap())
     }
