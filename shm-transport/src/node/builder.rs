@@ -254,6 +254,8 @@ fn take_name(
             None => {}
             Some(owner) => match member.processes().convict(owner)? {
                 Verdict::Dead(dead) => {
+                    // First, for it may be all that is left: then the dead one has no record.
+                    sweep::unlink(domain, &segment_of(id), Magic::NODE, owner, false)?;
                     let registry = Registry::open(domain)?;
                     let mut swept = Vec::new();
                     sweep::sweep_one(domain, member, registry.as_ref(), dead, false, &mut swept)?;

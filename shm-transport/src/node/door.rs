@@ -110,6 +110,12 @@ impl Door {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
+    /// Whether the filter is another than after so many changes.
+    #[inline]
+    pub fn has_new_filter(&self, seen: u32) -> bool {
+        self.changes.load(Ordering::Relaxed) != seen
+    }
+
     /// The filter, if it is not the one that there was after so many changes.
     #[inline]
     pub fn new_filter(&self, seen: &mut u32) -> Option<Filter> {

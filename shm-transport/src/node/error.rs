@@ -231,7 +231,7 @@ pub enum RecvError {
     #[error("the lane from {from} is corrupt ({why}), and not read any more: restart that node")]
     Corrupt {
         /// Who sends there.
-        from: NodeId,
+        from: Box<NodeId>,
         /// What was found.
         why: String,
     },
@@ -239,7 +239,7 @@ pub enum RecvError {
     #[error("a large message from {from} was lost: {why}")]
     Chunk {
         /// Who sent it.
-        from: NodeId,
+        from: Box<NodeId>,
         /// Why.
         why: String,
     },

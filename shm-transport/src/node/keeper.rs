@@ -184,8 +184,12 @@ struct Rounds<'k> {
 }
 
 impl Rounds<'_> {
-    /// Whether a node that has left needs nobody any more: nothing of its pool is being read.
+    /// Whether a node that has left needs nobody any more: nothing of its pool is being read, and
+    /// no file has its name.
     fn may_end(&self) -> bool {
+        if !self.shared.is_nameless() {
+            return false;
+        }
         self.forget_dead_readers();
         let pool = self.shared.try_pool();
         pool.is_some_and(|mut pool| pool.as_mut().is_none_or(super::chunks::Pool::is_idle))

@@ -133,6 +133,12 @@ impl Filter {
         self
     }
 
+    /// Whether it is everything.
+    #[inline]
+    pub(super) fn admits_all(&self) -> bool {
+        self.groups.is_empty() && self.topics.is_empty()
+    }
+
     /// Whether a message with that label is received: its group is among the groups named, and its
     /// topic among the topics; where none is named, any is.
     #[must_use]

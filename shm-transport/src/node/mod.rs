@@ -62,7 +62,7 @@
 //! # Blocking
 //!
 //! Nothing blocks but the calls that say so: receiving ones, and sends where the configuration says
-//! [`Full::Block`](crate::config::Full::Block), which wait for room no longer than it says, and no
+//! [`Full::Block`], which wait for room no longer than it says, and no
 //! longer than the receiver lives. [`Node::send`] takes a lock of this process for the destination,
 //! a large message one for the node's pool; a [`Sender`] takes none for others.
 //!
@@ -164,7 +164,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `NotJoined` if it has left before; `Segment` if its segment's name could not be taken away.
+    /// `NotJoined` if it has left before; `Segment` if its segment's name could not be taken away
+    /// for now: it has left, and a thread goes on to try.
     pub fn leave(&self) -> Result<(), NodeError> {
         self.shared.leave()
     }

@@ -7,6 +7,8 @@ use shm_primitives::layout::lrpc::NodeId;
 
 /// What the names of nodes' segments begin with.
 const NODE: &str = "node.";
+/// And those of their pools.
+const POOL: &str = "pool.";
 
 /// The name of a node.
 pub(super) fn node_id(name: &str) -> Result<NodeId, NodeError> {
@@ -62,9 +64,14 @@ pub(super) fn node_of(name: &SegmentName) -> Option<NodeId> {
     NodeId::try_from(&*id).ok()
 }
 
+/// Whether a segment is a node's pool.
+pub(super) fn is_pool(name: &SegmentName) -> bool {
+    name.as_str().starts_with(POOL)
+}
+
 /// The segment of a node's pool of chunks.
 pub(super) fn pool_of(owner: OwnerId) -> SegmentName {
-    let name = format!("pool.{}-{}", owner.index(), owner.generation());
+    let name = format!("{POOL}{}-{}", owner.index(), owner.generation());
     SegmentName::new(&name).expect("letters and digits")
 }
 

@@ -234,12 +234,10 @@ impl Shared {
         drop(self.place.lock().take());
         if let Some(mut control) = self.control.lock().take() {
             control.close();
+            // It stays the owner's: should it die before the name is gone, somebody has to know.
+            control.keep();
         }
-        let unlinked = match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
-            // Somebody has removed the file.
-            Err(SegmentError::NotFound { .. }) => Ok(()),
-            other => other.map(|_| ()),
-        };
+        let unlinked = self.remove_name();
         // Whoever waits for a message learns that there comes none.
         self.ring();
         // Lanes out of it: what is in them is the receivers' from here on. One that another thread
@@ -251,10 +249,27 @@ impl Shared {
         }
         self.watchers.end();
         tracing::info!(target: "shm_transport::node", node = %self.id, "left");
-        // It keeps the pool for as long as somebody reads what is in it.
+        // It keeps the pool for as long as somebody reads what is in it, and its record for as
+        // long as a file says that it is its.
         let idle = self.try_pool().is_some_and(|mut pool| pool.as_mut().is_none_or(Pool::is_idle));
-        self.keeper.stop(idle);
+        self.keeper.stop(idle && unlinked.is_ok());
         unlinked.map_err(NodeError::from)
+    }
+
+    fn remove_name(&self) -> Result<(), SegmentError> {
+        match self.own().segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
+            // Somebody has removed the file.
+            Err(SegmentError::NotFound { .. }) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Tries once more to take the name away of a node that has left; false if that is to be done
+    /// yet again.
+    pub fn is_nameless(&self) -> bool {
+        let segment = &self.own().segment;
+        !matches!(segment.has_name(), Ok(true))
+            || !matches!(self.remove_name(), Err(SegmentError::Busy { .. }))
     }
 
     /// The last user is gone: so is everything that was held under the id, and the membership

@@ -12,7 +12,7 @@
 
 use super::error::NodeError;
 use super::mapped::{HEADER, Mapped};
-use super::name::{is_node, node_of, pool_of};
+use super::name::{is_node, is_pool, node_of, pool_of};
 use super::registry::Registry;
 use crate::domain::{Domain, SegmentName};
 use crate::liveness::{ProcessTable, Verdict};
@@ -99,11 +99,40 @@ fn sweep_all(
         }
         sweep_one(domain, member, registry.as_ref(), dead, dry_run, swept)?;
     }
+    sweep_orphans(domain, member, dry_run, swept)?;
     if let Some(registry) = registry
         && !dry_run
         && registry.remove_if_empty()?
     {
         swept.push(Swept::Segment(super::registry::name()));
+    }
+    Ok(())
+}
+
+/// Puts away segments of those that have no record any more: they left, and could not take a
+/// segment's name away, since somebody held its lock for too long.
+fn sweep_orphans(
+    domain: &Domain,
+    member: &Member,
+    dry_run: bool,
+    swept: &mut Vec<Swept>,
+) -> Result<(), NodeError> {
+    let table = member.processes();
+    for name in domain.segments().map_err(|error| listing(domain, error))? {
+        let Ok(name) = name else { continue };
+        let magic = match (is_node(&name), is_pool(&name)) {
+            (true, _) => Magic::NODE,
+            (_, true) => super::chunks::MAGIC,
+            _ => continue,
+        };
+        let Some(owner) = owner_in(domain, &name, magic) else { continue };
+        if table.has_records_of(owner) || table.convict(owner)?.dead().is_none() {
+            continue;
+        }
+        let is_read = is_pool(&name) && is_read_from(domain, member, owner)?;
+        if !is_read && unlink(domain, &name, magic, owner, dry_run)? {
+            swept.push(Swept::Segment(name));
+        }
     }
     Ok(())
 }
@@ -141,7 +170,7 @@ pub(super) fn sweep_one(
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
         if is_node(&name)
-            && is_of(domain, &name, dead.id())
+            && owner_in(domain, &name, Magic::NODE) == Some(dead.id())
             && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
         {
             swept.push(Swept::Segment(name));
@@ -196,16 +225,16 @@ fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<boo
     Ok(false)
 }
 
-/// Whether a node's segment is `owner`'s: asked before it is locked.
-fn is_of(domain: &Domain, name: &SegmentName, owner: OwnerId) -> bool {
+/// Whose a segment is: asked before it is locked. `None` if that cannot be said.
+fn owner_in(domain: &Domain, name: &SegmentName, magic: Magic) -> Option<OwnerId> {
     let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
-        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), Magic::NODE))
+        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), magic))
     });
-    matches!(found, Ok((_, Ok(Some(found)))) if found == owner)
+    found.ok()?.1.ok()?
 }
 
 /// Takes the name of a segment away if it is `owner`'s.
-fn unlink(
+pub(super) fn unlink(
     domain: &Domain,
     name: &SegmentName,
     magic: Magic,

@@ -99,7 +99,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        drop(self.stdin.take());
+        // Before its input ends, at which it would leave.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -307,6 +307,11 @@ impl Obeying {
                 }
                 count.to_string()
             }
+            ["torture", name, seed, process, log] => {
+                let seed = u64::from(number(seed));
+                crate::torture::party(&self.domain, name, seed, number(process), Path::new(log));
+                "left".into()
+            }
             ["stats", name] => {
                 let stats = self.nodes[name].stats();
                 format!(
@@ -321,6 +326,34 @@ impl Obeying {
             }
             _ => panic!("no order: {words:?}"),
         }
+    }
+
+    fn mesh(&self, name: &str, own: u32, nodes: u32, each: u32) -> String {
+        let node = &self.nodes[name];
+        let others = || (0..nodes).filter(|other| *other != own);
+        for count in 0..each {
+            for other in others() {
+                let length = help::HEADER + (count * 101 + other) as usize;
+                let bytes = payload(own, count, length);
+                if let Err(error) = node.send(&format!("n{other}"), &bytes) {
+                    return error.to_string();
+                }
+            }
+        }
+        let mut next: HashMap<u32, u32> = others().map(|other| (other, 0)).collect();
+        for _ in 0..(nodes - 1) * each {
+            let Ok(Some(message)) = node.recv_timeout(help::PATIENCE) else {
+                return format!("what is missing comes after {next:?}");
+            };
+            let (stream, count) = help::check(&message);
+            assert_eq!(message.sender().to_string(), format!("n{stream}"));
+            let next = next.get_mut(&stream).unwrap();
+            if *next != count {
+                return format!("{count} of {stream} in the place of {next}");
+            }
+            *next += 1;
+        }
+        "meshed".into()
     }
 
     fn send(

@@ -89,7 +89,8 @@ fn copies_do_nothing() {
         }
     }
     let large = vec![0; 50_000];
-    let calls: [(&str, &dyn Fn(&mut Sender) -> Result<(), SendError>); 4] = [
+    type Call<'c> = &'c dyn Fn(&mut Sender) -> Result<(), SendError>;
+    let calls: [(&str, Call<'_>); 4] = [
         ("send", &|sender| sender.send(b"x")),
         ("send large", &|sender| sender.send(&large)),
         ("try_send", &|sender| sender.try_send(b"x")),

@@ -8,6 +8,7 @@
 #[path = "../segment_help/mod.rs"]
 mod segment_help;
 
+mod bad_input;
 mod basic;
 mod broadcast;
 mod child;
@@ -19,4 +20,5 @@ mod local;
 mod messaging;
 mod policies;
 mod stress;
+mod torture;
 mod watching;

@@ -216,8 +216,8 @@ pub struct Send {
     #[arg(long, conflicts_with = "message")]
     pub lines: bool,
     /// The group in the message's label
-    #[arg(long = "to-group", value_name = "NUMBER")]
-    pub group: Option<u32>,
+    #[arg(long, value_name = "NUMBER")]
+    pub to_group: Option<u32>,
     /// The topic in the message's label
     #[arg(long, value_name = "NUMBER")]
     pub topic: Option<u32>,

@@ -21,7 +21,9 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let color = cli.global.color;
     logging::start(color, cli.global.verbose);
-    match commands::run(cli) {
+    let done = commands::run(cli);
+    commands::unless_interrupted();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {

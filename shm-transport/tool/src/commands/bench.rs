@@ -5,7 +5,7 @@
 //! found depends on the machine and on what else runs; the project's own figures are measured with
 //! more care, in `benches/`.
 
-use super::joining::{connect, join};
+use super::joining::{connect, join, leave};
 use crate::cli::{Bench, Global};
 use crate::failure::Failure;
 use crate::output::{self, Cell, Report, Table};
@@ -85,6 +85,7 @@ pub fn run(global: &Global, options: &Bench) -> Result<(), Failure> {
     sender.send_labelled(END, &[])?;
     let _ = peer.0.wait();
     drop((receiver, sender));
+    leave(&node)?;
     output::print(global, options.format, &measured)
 }
 
@@ -173,11 +174,13 @@ fn be_the_peer(global: &Global) -> Result<(), Failure> {
                 sender.send(&kept.to_le_bytes())?;
                 kept = 0;
             }
-            END => return Ok(()),
+            END => break,
             _ => {}
         }
         reading.release();
     }
+    drop((receiver, sender));
+    leave(&node)
 }
 
 impl Report for Measured {

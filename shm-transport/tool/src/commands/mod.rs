@@ -16,6 +16,8 @@ mod top;
 
 pub use demo::Demo;
 
+pub use joining::unless_interrupted;
+
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 

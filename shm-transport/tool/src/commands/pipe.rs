@@ -3,11 +3,13 @@
 //! Bytes are read into the lane itself and written from there, as messages without a label. The end
 //! is a message with one; so whoever dies before it is told from one who was done.
 
-use super::joining::{connect, join, join_with};
+use super::joining::{connect, join, join_with, leave};
 use crate::cli::{Global, Pipe};
 use crate::failure::Failure;
+use crate::output;
+use shm_primitives::identity::OwnerId;
 use shm_transport::config::Full;
-use shm_transport::node::{Label, NodeEvent, NodeId, SendError, Sender};
+use shm_transport::node::{Label, Node, NodeId, NodeState, SendError, Sender};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
@@ -52,7 +54,9 @@ fn write(global: &Global, options: &Pipe, to: &str) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    send(&mut sender, END, &[])
+    send(&mut sender, END, &[])?;
+    drop(sender);
+    leave(&node)
 }
 
 fn read_some(from: &mut impl Read, into: &mut [u8]) -> Result<usize, Failure> {
@@ -76,25 +80,23 @@ fn send(sender: &mut Sender, label: Label, payload: &[u8]) -> Result<(), Failure
 
 fn read(global: &Global, options: &Pipe, name: &str) -> Result<(), Failure> {
     let node = join_with(global, Some(name), |builder| builder.lane_bytes(LANE))?;
-    let watch = node.watch();
     let mut receiver = node.receiver()?;
-    let mut stdout = std::io::stdout().lock();
-    let mut from: Option<NodeId> = None;
+    let mut stdout = output::unbuffered()?;
+    let mut from: Option<Writer> = None;
     let (mut waited, mut gone) = (Duration::ZERO, None);
     loop {
         let Some(reading) = receiver.read_timeout(LOOK)? else {
-            if let (Some(from), Some(how)) = (from, gone) {
+            if let (Some(from), Some(how)) = (&from, gone) {
+                let id = from.id;
                 return Err(Failure::because(format!(
-                    "{from} {how} before the end of its input: what came is not all"
+                    "{id} {how} before the end of its input: what came is not all"
                 )));
             }
-            while let Some(event) = watch.try_next() {
-                match event {
-                    NodeEvent::Died(node) if Some(node.id) == from => gone = Some("was killed"),
-                    NodeEvent::Left(node) if Some(node.id) == from => gone = Some("left"),
-                    _ => {}
-                }
-            }
+            // Once it is gone, what it had sent is read first.
+            gone = match &from {
+                Some(from) => end_of(&node, from)?,
+                None => None,
+            };
             waited += LOOK;
             if from.is_none() && options.wait.is_some_and(|patience| waited >= patience) {
                 return Err(Failure::Nothing(format!("nobody writes to {name}")));
@@ -102,7 +104,9 @@ fn read(global: &Global, options: &Pipe, name: &str) -> Result<(), Failure> {
             continue;
         };
         let sender = *reading.sender();
-        if *from.get_or_insert(sender) != sender {
+        let from =
+            from.get_or_insert_with(|| Writer { id: sender, owner: owner_of(&node, &sender) });
+        if from.id != sender {
             // Two streams through each other are none.
             log::warn!("a message of {sender} was left out: this is the end of another's pipe");
             reading.release();
@@ -110,9 +114,34 @@ fn read(global: &Global, options: &Pipe, name: &str) -> Result<(), Failure> {
         }
         if reading.label() == END {
             reading.release();
-            return Ok(stdout.flush()?);
+            break;
         }
         stdout.write_all(&reading)?;
         reading.release();
     }
+    drop(receiver);
+    leave(&node)
+}
+
+/// Who writes.
+#[derive(Clone, Copy, Debug)]
+struct Writer {
+    id: NodeId,
+    /// `None` if it was gone by the time its first message was read.
+    owner: Option<OwnerId>,
+}
+
+fn owner_of(node: &Node, id: &NodeId) -> Option<OwnerId> {
+    let nodes = node.nodes().ok()?;
+    nodes.into_iter().find(|found| found.id == *id).map(|found| found.owner)
+}
+
+/// How the writer ceased to be there, if it did. Another that has its name by now is not it.
+fn end_of(node: &Node, from: &Writer) -> Result<Option<&'static str>, Failure> {
+    let found = node.nodes()?.into_iter().find(|found| Some(found.owner) == from.owner);
+    Ok(match found.map(|found| found.state) {
+        Some(NodeState::Dead) => Some("was killed"),
+        Some(NodeState::Alive | NodeState::Silent(_)) => None,
+        None => Some("left, or was killed,"),
+    })
 }

@@ -1,6 +1,6 @@
 //! `shm recv`, `shm echo`: as a node, show what comes, or send it back.
 
-use super::joining::join_with;
+use super::joining::{join_with, leave};
 use crate::cli::{Echo, Global, Recv};
 use crate::failure::Failure;
 use crate::output;
@@ -38,7 +38,7 @@ pub fn recv(global: &Global, options: &Recv) -> Result<(), Failure> {
     }
     let node = join_with(global, Some(&options.name), |builder| builder.filter(filter))?;
     let mut receiver = node.receiver()?;
-    let mut stdout = output::stdout(global.color);
+    let (mut stdout, mut raw) = (output::stdout(global.color), output::unbuffered()?);
     let mut seen = 0;
     while options.count.is_none_or(|count| seen < count) {
         let Some(reading) = receiver.read_timeout(options.timeout.unwrap_or(Duration::MAX))? else {
@@ -50,7 +50,7 @@ pub fn recv(global: &Global, options: &Recv) -> Result<(), Failure> {
         };
         let mut page = Vec::new();
         if options.raw {
-            stdout.write_all(&reading)?;
+            raw.write_all(&reading)?;
         } else if options.format.json {
             line(&mut page, &reading)?;
         } else {
@@ -61,7 +61,8 @@ pub fn recv(global: &Global, options: &Recv) -> Result<(), Failure> {
         reading.release();
         seen += 1;
     }
-    Ok(())
+    drop(receiver);
+    leave(&node)
 }
 
 fn line(page: &mut Vec<u8>, reading: &Reading<'_>) -> Result<(), Failure> {
@@ -113,5 +114,5 @@ pub fn echo(global: &Global, options: &Echo) -> Result<(), Failure> {
         }
         seen += 1;
     }
-    Ok(())
+    leave(&node)
 }

@@ -1,6 +1,6 @@
 //! `shm send`: messages to a node, or to all.
 
-use super::joining::{await_node, join};
+use super::joining::{await_node, join, leave};
 use crate::cli::{Global, Send};
 use crate::failure::Failure;
 use shm_transport::node::{Label, Node};
@@ -10,7 +10,12 @@ use std::time::Duration;
 /// Sends what stands on the command line, or comes in.
 pub fn run(global: &Global, options: &Send) -> Result<(), Failure> {
     let node = join(global, options.own.name.as_deref())?;
-    let one = |payload: &[u8]| send(&node, options, payload);
+    let sent = send_all(global, &node, options);
+    sent.and(leave(&node))
+}
+
+fn send_all(global: &Global, node: &Node, options: &Send) -> Result<(), Failure> {
+    let one = |payload: &[u8]| send(node, options, payload);
     if let Some(message) = &options.message {
         return one(message.as_bytes());
     }
@@ -34,7 +39,7 @@ pub fn run(global: &Global, options: &Send) -> Result<(), Failure> {
 }
 
 fn send(node: &Node, options: &Send, payload: &[u8]) -> Result<(), Failure> {
-    let label = Label::new(options.group.unwrap_or(0), options.topic.unwrap_or(0));
+    let label = Label::new(options.to_group.unwrap_or(0), options.topic.unwrap_or(0));
     let to = options.to.as_str();
     for _ in 0..options.count {
         let mut patience = options.wait;

@@ -9,7 +9,9 @@ use crate::failure::Failure;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 /// What is as it should be.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -32,6 +34,11 @@ pub trait Report: Serialize {
 pub fn stdout(color: Color) -> AutoStream<io::StdoutLock<'static>> {
     let stdout = io::stdout().lock();
     AutoStream::new(stdout, choice(color))
+}
+
+/// Standard output for bytes that are not for a terminal: written as they come.
+pub fn unbuffered() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
 /// Prints a report, all at once.

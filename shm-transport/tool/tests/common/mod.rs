@@ -89,6 +89,12 @@ impl Place {
         self.domain.directory().to_str().unwrap()
     }
 
+    /// All that is in the directory.
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.domain.directory()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     pub fn path(&self, segment: &str) -> PathBuf {
         self.domain.path_of(&SegmentName::new(segment).unwrap())
     }
@@ -164,6 +170,84 @@ fn make_ring(domain: &Domain, owner: OwnerId) -> Segment {
     )
     .unwrap();
     segment
+}
+
+impl Place {
+    /// The program with this domain, to be started.
+    pub fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
+        let domain = self.domain.name();
+        command.args(arguments).args(["--directory", self.directory(), "--domain", domain]);
+        command
+    }
+
+    /// Starts it, with pipes, and waits until there is a node of that name.
+    pub fn start(&self, node: &str, arguments: &[&str]) -> Program {
+        let mut command = self.program(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let program = Program(Some(command.spawn().unwrap()));
+        self.await_node(node);
+        program
+    }
+
+    pub fn await_node(&self, node: &str) {
+        await_that(|| {
+            let found = self.shm(&["list", "--json"]);
+            found.code == 0
+                && found.json()["domains"][0]["nodes"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|found| found["name"] == node && found["state"] == "alive")
+        });
+    }
+}
+
+/// Waits for something that another process does.
+#[track_caller]
+pub fn await_that(mut so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed().as_secs() < 60, "it never was");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// The program, started; killed when dropped.
+#[derive(Debug)]
+pub struct Program(Option<Child>);
+
+impl Program {
+    pub fn child(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+
+    pub fn signal(&mut self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.child());
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn done(mut self) -> Done {
+        let mut child = self.0.take().unwrap();
+        drop(child.stdin.take());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Done {
+            code: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// A process of the test's, killed when dropped.

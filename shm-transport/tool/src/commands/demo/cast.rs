@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Where the demonstration takes place, and who puts it away. Dropping it leaves nothing.
@@ -132,6 +132,7 @@ pub struct Actor {
     child: Child,
     orders: Option<ChildStdin>,
     told: mpsc::Receiver<Told>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Actor {
@@ -145,7 +146,7 @@ impl Actor {
         let mut child = start(command)?;
         let orders = child.stdin.take();
         let (sender, told) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
+        let listening = child.stdout.take().map(|stdout| {
             thread::spawn(move || {
                 let lines = BufReader::new(stdout).lines().map_while(Result::ok);
                 let told = lines.map_while(|line| serde_json::from_str(&line).ok());
@@ -153,9 +154,10 @@ impl Actor {
                 if let Some(node) = node {
                     let _ = node.leave();
                 }
-            });
-        }
-        Ok(Self { name, joined_at: 0, join_took: Duration::ZERO, child, orders, told })
+            })
+        });
+        let join_took = Duration::ZERO;
+        Ok(Self { name, joined_at: 0, join_took, child, orders, told, listening })
     }
 
     pub fn pid(&self) -> u32 {
@@ -225,7 +227,11 @@ impl Actor {
     /// Waits for its end; whether it ended as it should.
     pub fn end(mut self) -> bool {
         drop(self.orders.take());
-        self.status().is_some_and(|status| status.success())
+        let well = self.status().is_some_and(|status| status.success());
+        match self.listening.take() {
+            Some(listening) if well => listening.join().is_ok(),
+            _ => well,
+        }
     }
 
     /// How it ended; waits for that.

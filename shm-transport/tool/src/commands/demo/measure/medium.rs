@@ -61,8 +61,8 @@ impl Medium {
     pub fn waits(self) -> &'static str {
         match self {
             Self::NodePoll => "polls",
-            Self::NodeAdaptive => "is adaptive",
-            Self::UdpSpin => "spins in recv",
+            Self::NodeAdaptive => "adaptive",
+            Self::UdpSpin => "spins in read",
             Self::NodeBlock => "sleeps",
             Self::Udp | Self::UnixDatagram | Self::UnixStream | Self::Pipe => "sleeps in read",
         }

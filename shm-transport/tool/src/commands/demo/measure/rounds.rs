@@ -46,9 +46,8 @@ impl Course<'_> {
             let times = self.bounce(&mut receiver, &mut sender)?;
             sender.send(END).map_err(Failure::because)?;
             drop((receiver, sender));
-            // The next measurement's node has the same name.
-            node.leave().map_err(Failure::because)?;
-            return ended(peer).map(|()| times);
+            ended(peer, &node)?;
+            return Ok(times);
         }
         let Ends { input, output, stdin, stdout } = Ends::of(self.medium)?;
         // Killed in the end: it may wait for a message that does not come.
@@ -66,8 +65,9 @@ impl Course<'_> {
             sender.send(END).map_err(Failure::because)?;
             let told = peer.next(PATIENCE)?;
             drop(sender);
-            let _ = node.leave();
-            return self.count(sent, &told, peer);
+            let came = self.count(sent, &told, &peer)?;
+            ended(peer, &node)?;
+            return Ok(came);
         }
         // What came is told by a pipe, and nothing goes the other way.
         let Ends { output, stdin, .. } = Ends::of(self.medium)?;
@@ -86,7 +86,7 @@ impl Course<'_> {
                 _ => drop(output.take()),
             }
             if let Some(told) = peer.hear(APART)? {
-                return self.count(sent, &told, peer);
+                return self.count(sent, &told, &peer);
             }
         }
         Err(peer.confused())
@@ -142,7 +142,7 @@ impl Course<'_> {
                 let took = u64::try_from((now - begun).as_nanos()).unwrap_or(u64::MAX);
                 times.saturating_record(took);
             }
-            if now >= end {
+            if now >= end && !times.is_empty() {
                 break;
             }
         }
@@ -171,9 +171,8 @@ impl Course<'_> {
     }
 
     /// What came of what was sent.
-    fn count(self, sent: u64, told: &Told, peer: Actor) -> Result<Throughput, Failure> {
+    fn count(self, sent: u64, told: &Told, peer: &Actor) -> Result<Throughput, Failure> {
         let &Told::Sunk { messages, nanoseconds } = told else { return Err(peer.confused()) };
-        ended(peer)?;
         if messages < sent && !self.medium.may_lose() || messages > sent {
             let (name, waits) = (self.medium.name(), self.medium.waits());
             return Err(Failure::because(format!(
@@ -189,7 +188,11 @@ impl Course<'_> {
     }
 }
 
-fn ended(peer: Actor) -> Result<(), Failure> {
+/// Waits for the end of both nodes: those of the next measurement have the same names.
+fn ended(peer: Actor, node: &Node) -> Result<(), Failure> {
+    let well = peer.end();
+    // It has left already, since the other is gone.
+    let _ = node.leave();
     let wrong = "the other end of a measurement has not ended as it should";
-    if peer.end() { Ok(()) } else { Err(Failure::because(wrong)) }
+    if well { Ok(()) } else { Err(Failure::because(wrong)) }
 }

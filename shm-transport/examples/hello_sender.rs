@@ -1,0 +1,8 @@
+//! Says hello to `hello_receiver`.
+use shm_transport::node::Node;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let node = Node::join("sender")?;
+    node.send("receiver", b"hello")?;
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! The examples for a first look: they do what they say, in few lines.
+#![cfg(target_os = "linux")]
+
+mod segment_help;
+
+use segment_help::{Parties, Place};
+use shm_transport::domain::Domain;
+use shm_transport::node::{Node, sweep};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// One of the examples, as cargo builds them for `cargo test`, in that place.
+fn example(place: &Place, name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(built.exists(), "there is no {built:?}: `cargo build --examples` makes it");
+    let mut command = Command::new(built);
+    command.env("SHM_DOMAIN", place.domain.name()).env_remove("SHM_CONFIG");
+    command.env("SHM_DIRECTORY", place.domain.directory());
+    command
+}
+
+#[test]
+fn one_says_hello_to_the_other() {
+    let place = Place::new();
+    let mut receiver = example(&place, "hello_receiver");
+    let mut receiver = receiver.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(receiver.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let parties = Parties(vec![receiver]);
+    wait_for_the_receiver(&place.domain);
+    for _ in 0..2 {
+        let done = example(&place, "hello_sender").output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(lines.next().expect("it hears"), "sender says: hello");
+    }
+    // As by Ctrl-C.
+    drop(parties);
+    sweep::sweep(&place.domain, false).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+fn wait_for_the_receiver(domain: &Domain) {
+    let node = Node::builder("who is there").in_domain(domain.clone()).join().unwrap();
+    let come = node.watch().any(|event| event.node().id.as_bytes() == b"receiver");
+    assert!(come, "the receiver is there");
+}
+
+#[test]
+fn they_are_as_short_as_they_should_be() {
+    for text in
+        [include_str!("../examples/hello_receiver.rs"), include_str!("../examples/hello_sender.rs")]
+    {
+        assert!(text.lines().count() <= 15, "{text}");
+    }
+}
