@@ -17,6 +17,7 @@ mod segment_help;
 use rustix::process::{Signal, getpid, kill_process};
 use segment_help::{Place, again};
 use shm_primitives::sync::crash::run_until;
+use shm_transport::config::Full;
 use shm_transport::domain::Domain;
 use shm_transport::member::Member;
 use shm_transport::node::{Node, NodeBuilder, NodeError, SendError, sweep};
@@ -70,7 +71,9 @@ enum Operation {
     Receive,
     /// A large one: opens the pool.
     ReceiveLarge,
-    /// The same, and the lane, which its sender has left, is given back with its memory.
+    /// A message is read out of a full lane, whose sender waits for room.
+    ReceiveFull,
+    /// A message is read, and the lane, which its sender has left, is given back with its memory.
     ReceiveLast,
     /// Takes leave with nothing unread but a small message.
     Leave,
@@ -88,7 +91,7 @@ enum Operation {
 
 use Operation::*;
 
-const ALL: [Operation; 21] = [
+const ALL: [Operation; 22] = [
     JoinFirst,
     Join,
     JoinAfterDeath,
@@ -103,6 +106,7 @@ const ALL: [Operation; 21] = [
     SendAnew,
     Receive,
     ReceiveLarge,
+    ReceiveFull,
     ReceiveLast,
     Leave,
     LeaveBusy,
@@ -119,7 +123,7 @@ impl Operation {
             JoinFirst | JoinAfterDeath | JoinFull | LeaveLast | Sweep | SweepAnew => 0,
             Join | SendFirst | SendSecond | Leave | SweepBeside => 1,
             SendLarge | SendSecondLarge | Broadcast | BroadcastLarge | OwnSender | SendAnew
-            | Receive | ReceiveLarge | ReceiveLast | LeaveBusy => 2,
+            | Receive | ReceiveLarge | ReceiveFull | ReceiveLast | LeaveBusy => 2,
         }
     }
 
@@ -140,8 +144,8 @@ impl Operation {
     /// Messages that "one" certainly gets, and that it gets if the victim survives.
     fn messages(self) -> [&'static [u32]; 2] {
         match self {
-            JoinFirst | Join | JoinAfterDeath | JoinFull | Receive | ReceiveLarge | ReceiveLast
-            | LeaveLast | Sweep | SweepAnew => [&[], &[]],
+            JoinFirst | Join | JoinAfterDeath | JoinFull | Receive | ReceiveLarge | ReceiveFull
+            | ReceiveLast | LeaveLast | Sweep | SweepAnew => [&[], &[]],
             SendFirst | SendLarge | Broadcast | BroadcastLarge => [&[], &[1]],
             // What came before went to the one who had the name before.
             SendAnew => [&[], &[2]],
@@ -359,7 +363,7 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
                     sender.send(&large(2)).unwrap();
                 }),
                 SendAnew => run(&mut || node.send("one", &small(2)).unwrap()),
-                Receive | ReceiveLarge => {
+                Receive | ReceiveLarge | ReceiveFull => {
                     let mut got = None;
                     let steps = run(&mut || got = Some(node.recv().unwrap()));
                     assert_eq!(parse(&got.unwrap()), ("one".into(), 1));
@@ -524,7 +528,8 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
     let place = Place::new();
     let domain = &place.domain;
     let join = |name: &str| {
-        let builder = builder(domain, name);
+        // Only a death ends such a wait.
+        let builder = builder(domain, name).full(Full::Block(Duration::from_secs(3600)));
         let builder = if what.is_looked_after() {
             builder
         } else {
@@ -544,7 +549,7 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
         before.ends();
     }
     let mut victim = Other::start("victim", &place.directory, what, step);
-    let mut said = victim.hear();
+    let (mut said, mut waits) = (victim.hear(), None);
     if said.as_deref() == Some("ready") {
         match what {
             Receive | ReceiveLarge => {
@@ -556,6 +561,12 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
                 nodes[1].send("victim", &message("two", 1, SMALL)).unwrap();
                 drop(nodes.pop());
                 nodes.push(join("two"));
+            }
+            ReceiveFull => {
+                let (mut sender, text) =
+                    (nodes[0].sender("victim").unwrap(), message("one", 1, SMALL));
+                while sender.try_send(&text).is_ok() {}
+                waits = Some(std::thread::spawn(move || sender.send(&text)));
             }
             SendAnew => {
                 nodes[0].leave().unwrap();
@@ -607,6 +618,12 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
         }
         victim.tell("leave");
         victim.ends();
+    }
+    if let Some(waits) = waits {
+        // Either there was room, or there is nobody any more.
+        let sent = waits.join().unwrap();
+        let gone = matches!(sent, Err(SendError::Dead { .. } | SendError::Left { .. }));
+        assert!(sent.is_ok() || gone, "{sent:?}");
     }
     if nodes.is_empty() {
         nodes.push(join("one"));
@@ -733,6 +750,7 @@ operations! {
     send_anew: SendAnew;
     receive: Receive;
     receive_large: ReceiveLarge;
+    receive_full: ReceiveFull;
     receive_last: ReceiveLast;
     leave: Leave;
     leave_busy: LeaveBusy;
