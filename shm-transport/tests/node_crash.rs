@@ -16,7 +16,7 @@ mod segment_help;
 
 use rustix::process::{Signal, getpid, kill_process};
 use segment_help::{Place, again};
-use shm_primitives::sync::crash::run_until;
+use shm_primitives::sync::crash::{run_all_until, run_until};
 use shm_transport::config::Full;
 use shm_transport::domain::Domain;
 use shm_transport::member::Member;
@@ -75,6 +75,8 @@ enum Operation {
     ReceiveFull,
     /// A message is read, and the lane, which its sender has left, is given back with its memory.
     ReceiveLast,
+    /// Its thread takes back what a dead one had of it, and puts away the rest.
+    Keep,
     /// Takes leave with nothing unread but a small message.
     Leave,
     /// Takes leave while a large message of its own is unread, and one to it.
@@ -91,7 +93,7 @@ enum Operation {
 
 use Operation::*;
 
-const ALL: [Operation; 22] = [
+const ALL: [Operation; 23] = [
     JoinFirst,
     Join,
     JoinAfterDeath,
@@ -108,6 +110,7 @@ const ALL: [Operation; 22] = [
     ReceiveLarge,
     ReceiveFull,
     ReceiveLast,
+    Keep,
     Leave,
     LeaveBusy,
     LeaveLast,
@@ -121,7 +124,7 @@ impl Operation {
     fn survivors(self) -> usize {
         match self {
             JoinFirst | JoinAfterDeath | JoinFull | LeaveLast | Sweep | SweepAnew => 0,
-            Join | SendFirst | SendSecond | Leave | SweepBeside => 1,
+            Join | SendFirst | SendSecond | Keep | Leave | SweepBeside => 1,
             SendLarge | SendSecondLarge | Broadcast | BroadcastLarge | OwnSender | SendAnew
             | Receive | ReceiveLarge | ReceiveFull | ReceiveLast | LeaveBusy => 2,
         }
@@ -134,7 +137,7 @@ impl Operation {
 
     /// Whether the survivors look after the dead; otherwise only who joins does, and who sweeps.
     fn is_looked_after(self) -> bool {
-        self != SweepBeside
+        !matches!(self, Keep | SweepBeside)
     }
 
     fn is_broadcast(self) -> bool {
@@ -150,6 +153,7 @@ impl Operation {
             // What came before went to the one who had the name before.
             SendAnew => [&[], &[2]],
             SendSecond | SendSecondLarge => [&[1], &[1, 2]],
+            Keep => [&[], &[1, 2, 3, 4]],
             OwnSender => [&[], &[1, 2]],
             Leave => [&[1], &[1]],
             LeaveBusy | SweepBeside => [&[1, 2], &[1, 2]],
@@ -306,6 +310,7 @@ fn another_process() {
         "dead" => dead(&domain, what),
         "victim" => victim(&domain, what, variable(BUDGET).parse().unwrap()),
         "heir" => heir(),
+        "doomed" => doomed(&domain),
         other => panic!("{other}"),
     }
 }
@@ -324,6 +329,41 @@ fn dead(domain: &Domain, what: Operation) {
     // SAFETY: it holds nothing.
     unsafe { first.leave() }.unwrap();
     end();
+}
+
+/// One with whom the victim has lanes and large messages in both directions when it is killed.
+fn doomed(domain: &Domain) {
+    let node = builder(domain, "doomed").join().unwrap();
+    node.send("victim", &message("doomed", 1, SMALL)).unwrap();
+    node.send("victim", &message("doomed", 2, LARGE)).unwrap();
+    say("there");
+    told();
+}
+
+/// Waits until nothing of it is left, and reads what it has sent.
+fn bury(node: &Node) {
+    let mut found = Vec::new();
+    eventually("the doomed one stays", || {
+        if let Some(message) = node.recv_timeout(Duration::from_millis(1)).unwrap() {
+            found.push(parse(&message));
+        }
+        let names = node.domain().segments().unwrap();
+        let pools = names.filter(|name| name.as_ref().unwrap().as_str().starts_with("pool."));
+        // Its own stays.
+        (node.nodes().unwrap().len() == 2 && node.stats().lanes_in == 0 && pools.count() == 1)
+            .then_some(())
+    });
+    assert_eq!(found, [("doomed".into(), 1), ("doomed".into(), 2)]);
+    // One chunk was lent to the doomed one.
+    for number in 1..=CHUNKS as u32 {
+        eventually("chunks are lost", || {
+            match node.try_send("one", &message("victim", number, LARGE)) {
+                Ok(()) => Some(()),
+                Err(SendError::Full { .. }) => None,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
 }
 
 /// The one who dies at a step.
@@ -350,7 +390,12 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
             }
             say("ready");
             told();
+            if what == Keep {
+                node.send("doomed", &large(1)).unwrap();
+                say("set");
+            }
             match what {
+                Keep => run_all_until(budget, end, || bury(node)).1,
                 SendFirst => run(&mut || node.send("one", &small(1)).unwrap()),
                 SendSecond => run(&mut || node.send("one", &small(2)).unwrap()),
                 SendLarge => run(&mut || node.send("one", &large(1)).unwrap()),
@@ -575,8 +620,17 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
             LeaveBusy => nodes[0].send("victim", &message("one", 1, LARGE)).unwrap(),
             _ => {}
         }
+        let doomed = (what == Keep).then(|| {
+            let mut doomed = Other::start("doomed", &place.directory, what, 0);
+            assert_eq!(doomed.hear().as_deref(), Some("there"));
+            doomed
+        });
         victim.tell("go");
         said = victim.hear();
+        if said.as_deref() == Some("set") {
+            drop(doomed);
+            said = victim.hear();
+        }
     }
     let steps = said.map(|said| {
         let steps = said.strip_prefix("survived ").unwrap_or_else(|| panic!("{said}"));
@@ -752,6 +806,7 @@ operations! {
     receive_large: ReceiveLarge;
     receive_full: ReceiveFull;
     receive_last: ReceiveLast;
+    keep: Keep;
     leave: Leave;
     leave_busy: LeaveBusy;
     leave_last: LeaveLast;
