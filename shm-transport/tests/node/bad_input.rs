@@ -400,3 +400,27 @@ fn labels_of_any_number() {
     assert_eq!((message.label(), &*message), (label, &b"x"[..]));
     assert!(here.try_recv().unwrap().is_none());
 }
+
+/// A node whose file is locked holds up whoever connects to it, and nobody who sends to others.
+#[test]
+fn connecting_to_one_whose_file_is_locked() {
+    let place = Place::new();
+    let (here, other) = (join(&place, "here"), join(&place, "other"));
+    let mut child = Child::joined(&place, "there", "");
+    here.send("other", b"connected").unwrap();
+    let file = fs::File::open(place.path("node.there")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| here.send("there", b"x"));
+        std::thread::sleep(Duration::from_millis(100));
+        here.try_send("other", b"meanwhile").unwrap();
+        assert!(!connecting.is_finished(), "sending to the other has waited");
+        let found = connecting.join().unwrap();
+        assert!(matches!(found, Err(SendError::Segment(SegmentError::Busy { .. }))), "{found:?}");
+    });
+    drop(file);
+    here.send("there", &payload(1, 0, 100)).unwrap();
+    child.expect("receive there 10000", "here 1 0 100");
+    assert_eq!(&*other.recv().unwrap(), b"connected");
+    assert_eq!(&*other.recv().unwrap(), b"meanwhile");
+}
