@@ -230,8 +230,6 @@ impl Pool {
     /// A chunk for a message of `length` bytes; `None` if there is none free.
     pub fn loan(&mut self, length: usize) -> Result<Option<Loan<'_, 'static>>, SendError> {
         self.busy = true;
-        // One that has left may have had some.
-        self.tidy();
         let loan = match self.publisher.loan(length) {
             Ok(loan) => loan,
             Err(LoanError::Exhausted) => return Ok(None),

@@ -323,6 +323,8 @@ impl Outgoing {
 
     /// The destination's place in this node's pool.
     pub fn place_in(&mut self, pool: &mut super::chunks::Pool) -> Result<PlaceId, SendError> {
+        // Receivers that have left may have chunks, or this very place.
+        pool.tidy();
         if let Some(place) = self.ends.place.filter(|place| pool.has(*place)) {
             return Ok(place);
         }
