@@ -235,6 +235,15 @@ pub enum RecvError {
         /// What was found.
         why: String,
     },
+    /// A large message cannot be read now, for want of descriptors, memory or a lock. It stays where
+    /// it is: receive again.
+    #[error("a large message from {from} cannot be read now ({why}): receive again later")]
+    NotYet {
+        /// Who sent it.
+        from: Box<NodeId>,
+        /// Why.
+        why: String,
+    },
     /// A large message cannot be read; it was left out.
     #[error("a large message from {from} was lost: {why}")]
     Chunk {

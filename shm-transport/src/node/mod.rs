@@ -296,13 +296,14 @@ impl Node {
 
     /// The lane to `to`, made if there is none.
     fn connection(&self, to: NodeId) -> Result<Arc<Connection>, SendError> {
-        let mut connections = self.shared.connections.lock();
-        if let Some(connection) = connections.get(&to) {
+        if let Some(connection) = self.shared.connections.lock().get(&to) {
             return Ok(Arc::clone(connection));
         }
-        let connection = Arc::new(Connection::new(Outgoing::connect(&self.shared, to)?));
-        connections.insert(to, Arc::clone(&connection));
-        Ok(connection)
+        // It may have to wait, which is no matter of those who send to others.
+        let made = Arc::new(Connection::new(Outgoing::connect(&self.shared, to)?));
+        let mut connections = self.shared.connections.lock();
+        // Another thread may have been faster; then the one just made goes, after the lock.
+        Ok(Arc::clone(connections.entry(to).or_insert_with(|| Arc::clone(&made))))
     }
 
     /// Forgets a lane whose other end is gone.

@@ -212,9 +212,19 @@ impl Listener {
     }
 }
 
+/// How long a thread that cannot receive does nothing, before it looks whether it should stop.
+const PAUSE: Duration = Duration::from_millis(10);
+
 fn listen(shared: &Shared, stop: &AtomicBool, each: &mut impl FnMut(&Reading<'_>)) {
     let stop = || stop.load(Ordering::Acquire);
-    let Some(mut receiver) = Receiver::new(shared) else { return };
+    // Another may receive for long, even one that waits for this thread to stop.
+    let mut receiver = loop {
+        match Receiver::within(shared, PAUSE) {
+            Ok(Some(receiver)) => break receiver,
+            Ok(None) if !stop() => {}
+            _ => return,
+        }
+    };
     while !stop() {
         match receiver.read_unless(stop) {
             Ok(Some(reading)) => {
@@ -225,6 +235,8 @@ fn listen(shared: &Shared, stop: &AtomicBool, each: &mut impl FnMut(&Reading<'_>
             Err(RecvError::NotJoined) => return,
             Err(error) => {
                 tracing::error!(target: "shm_transport::node", node = %shared.id, %error, "not received");
+                // What is wrong may be so for a while.
+                thread::sleep(PAUSE);
             }
         }
     }
