@@ -358,6 +358,41 @@ fn listeners_that_wait_for_their_turn() {
     });
 }
 
+/// Whoever waits for its turn to receive learns that the node has left, also if that is one's own
+/// callback.
+#[test]
+fn leaving_ends_waiting_for_a_turn() {
+    let place = Place::new();
+    let node = std::sync::Arc::new(join(&place, "node"));
+    let receiver = node.receiver().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| node.recv());
+        thread::sleep(Duration::from_millis(5));
+        node.leave().unwrap();
+        assert!(matches!(waiting.join().unwrap(), Err(RecvError::NotJoined)));
+    });
+    drop(receiver);
+
+    let node = std::sync::Arc::new(join(&place, "again"));
+    let (told, heard) = mpsc::channel();
+    let inner = std::sync::Arc::downgrade(&node);
+    let listener = node
+        .on_message(move |_| {
+            let node = inner.upgrade().unwrap();
+            told.send(None).unwrap();
+            // There is no message that it could get.
+            told.send(Some(node.recv().map(drop))).unwrap();
+        })
+        .unwrap();
+    node.send("again", b"x").unwrap();
+    assert!(heard.recv_timeout(PATIENCE).unwrap().is_none());
+    thread::sleep(Duration::from_millis(5));
+    node.leave().unwrap();
+    let found = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(found, Some(Err(RecvError::NotJoined))), "{found:?}");
+    assert!(listener.join());
+}
+
 /// A message in a lane that is cool, of whose bit nothing came: its sender was killed, or stopped,
 /// in between.
 #[test]
