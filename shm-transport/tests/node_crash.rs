@@ -9,7 +9,7 @@
 //! What is done after a death is one of six things in turn, for step 0, 1, 2, …; it begins with
 //! another one if `SHM_CRASH_TURN` says so, from 0 to 5. Whether those who are left look at it at
 //! once, or their threads have looked before; and who puts away what the dead left: the others by
-//! themselves, the next who joins after all have left, or a sweep.
+//! themselves, the last of them who leaves, or a sweep beside them.
 #![cfg(all(crash_points, target_os = "linux"))]
 
 mod segment_help;
@@ -664,21 +664,30 @@ fn nothing_leaks(one: &Node, two: &Node) {
 }
 
 /// All leave, and all is gone.
-fn nothing_stays(what: Operation, mut nodes: Vec<Node>, place: &Place, turn: u32) {
-    let joins = turn % 3 == 1;
-    if joins {
-        // All that are left are dead; the next who joins finds them.
-        nodes.clear();
-        nodes.push(builder(&place.domain, "next").join().unwrap());
+fn nothing_stays(what: Operation, nodes: Vec<Node>, place: &Place, turn: u32) {
+    // Otherwise the last who leaves does it.
+    if turn % 3 != 1 {
+        if turn % 3 == 2 {
+            sweep::sweep(&place.domain, false).unwrap();
+        }
+        if what.is_looked_after() {
+            put_away(&nodes, place);
+        }
     }
-    if !joins && (turn % 3 == 2 || !what.is_looked_after()) {
-        drop(nodes);
-        return eventually("swept in vain", || {
-            let swept = sweep::sweep(&place.domain, false).unwrap();
-            (swept.is_empty() && place.files().is_empty()).then_some(())
-        });
+    drop(nodes);
+    let mut files = Vec::new();
+    for _ in 0..PATIENCE {
+        files = place.files();
+        if files.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    // They put away by themselves what the dead left.
+    panic!("left by those who left: {files:?}");
+}
+
+/// What the dead left is put away while the others are there.
+fn put_away(nodes: &[Node], place: &Place) {
     let observer = Member::join(&place.domain, "observer").unwrap();
     eventually("the dead stay", || {
         let (known, records) = (nodes[0].nodes().unwrap(), observer.processes().verdicts());
@@ -691,16 +700,6 @@ fn nothing_stays(what: Operation, mut nodes: Vec<Node>, place: &Place, turn: u32
     });
     // SAFETY: it holds nothing.
     unsafe { observer.leave() }.unwrap();
-    drop(nodes);
-    let mut files = Vec::new();
-    for _ in 0..PATIENCE {
-        files = place.files();
-        if files.is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("left by those who left: {files:?}");
 }
 
 /// What the file of its pool ends with.
