@@ -23,7 +23,7 @@ fn wrong_use_is_2_and_says_what_is_meant() {
 #[test]
 fn a_wrong_domain_in_the_environment_is_an_error() {
     let done = run(program().args(["clean"]).env("SHM_DOMAIN", "a.b")).with(1);
-    assert!(done.err.contains("leave it out"), "{done:?}");
+    assert!(done.err.contains("SHM_DOMAIN"), "{done:?}");
     assert!(done.out.is_empty());
 }
 
@@ -90,6 +90,27 @@ fn colours_only_where_they_are_wanted() {
     assert!(coloured.out.contains(escape));
     let json = run(program().args(["doctor", "--color", "always", "--json"]));
     assert!(!json.out.contains(escape), "JSON has none");
+}
+
+/// Settings are those of nodes: of the environment, and of the file that it names.
+#[test]
+fn settings_are_taken_from_where_nodes_take_them() {
+    let place = Place::apart();
+    let file = std::path::Path::new(place.directory()).join("settings.toml");
+    let text = format!("directory = {:?}\ndomain = \"filed\"\n", place.directory());
+    std::fs::write(&file, text).unwrap();
+    let done = run(program().args(["clean"]).env("SHM_CONFIG", &file)).with(0);
+    assert!(done.out.contains("domain filed: nothing there"), "{done:?}");
+    let done = run(program().args(["list"]).env("SHM_DIRECTORY", place.directory())).with(0);
+    assert!(done.out.contains(&format!("no segments in {}", place.directory())), "{done:?}");
+    let arguments = ["clean", "--domain", "said"];
+    let done = run(program().args(arguments).env("SHM_CONFIG", &file)).with(0);
+    assert!(done.out.contains("domain said"), "the command line wins: {done:?}");
+    std::fs::write(&file, "lanes = 3").unwrap();
+    let done = run(program().args(["top"]).env("SHM_CONFIG", &file)).with(1);
+    assert!(done.err.contains("settings.toml") && done.err.contains("lanes"), "{done:?}");
+    let done = run(program().args(["doctor"]).env("SHM_CONFIG", &file)).with(3);
+    assert!(done.out.contains("settings.toml"), "{done:?}");
 }
 
 /// Everything that can be told needs somewhere to be written to.

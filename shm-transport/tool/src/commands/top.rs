@@ -18,6 +18,9 @@ const REDRAW: &str = "\u{1b}[H\u{1b}[J";
 struct Interval<'r> {
     domain: &'r str,
     seconds: f64,
+    /// From when on a node is called silent.
+    #[serde(skip)]
+    silent_after_ms: u32,
     #[serde(flatten)]
     now: &'r DomainNow,
     /// In the order of the nodes.
@@ -50,6 +53,7 @@ impl Rates {
 
 /// Shows a table after each interval, until it has shown as many as were asked for.
 pub fn run(global: &Global, options: &Top) -> Result<(), Failure> {
+    let silent_after_ms = global.config()?.silent_after_ms;
     let domain = global.domain()?;
     let name = domain.name().to_owned();
     let mut survey = Survey::new(domain);
@@ -67,7 +71,8 @@ pub fn run(global: &Global, options: &Top) -> Result<(), Failure> {
             // Since it joined, less than an interval ago.
             None => Rates::default(),
         });
-        let interval = Interval { domain: &name, seconds, rates: rates.collect(), now: &now };
+        let rates = rates.collect();
+        let interval = Interval { domain: &name, seconds, silent_after_ms, rates, now: &now };
         let mut page = Vec::new();
         if options.format.json {
             serde_json::to_writer(&mut page, &interval)?;
@@ -122,7 +127,7 @@ impl Interval<'_> {
         for (node, rates) in nodes.iter().zip(rates) {
             let NodeReading { name, pid, state, silent_ms, now, lanes_out, .. } = node;
             let (text, style) = match state {
-                Life::Alive if *silent_ms >= 5000 => ("silent", WARNING),
+                Life::Alive if *silent_ms >= self.silent_after_ms => ("silent", WARNING),
                 Life::Alive if now.asleep => ("asleep", FAINT),
                 life => (life.text(), super::list::style_of(*life)),
             };
