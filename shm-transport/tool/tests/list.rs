@@ -80,6 +80,9 @@ fn foreign_files_are_notes() {
     std::fs::write(std::path::Path::new(place.directory()).join("shm.x.y"), "").unwrap();
     let done = shm(&["list", "--directory", place.directory()]).with(0);
     assert!(!done.out.contains('\u{1b}'), "{done:?}");
+    let arguments = ["list", "--color", "always", "--directory", place.directory()];
+    let coloured = shm(&arguments).with(0).out;
+    assert!(coloured.contains('\u{1b}') && !coloured.contains("\u{1b}[31mred"), "{coloured:?}");
     for text in ["foreign", "a symbolic link", "a directory", "is no segment", "begins with zeros"]
     {
         assert!(done.out.contains(text), "{text}: {done:?}");

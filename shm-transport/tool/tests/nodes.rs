@@ -48,6 +48,26 @@ fn what_waits_in_a_lane_is_seen() {
     });
 }
 
+/// What was not looked at is not judged.
+#[test]
+fn a_limit_is_kept() {
+    let place = Place::new();
+    let mut screen = place.start("screen", &["recv", "screen"]);
+    screen.signal(rustix::process::Signal::STOP);
+    node(&place, "camera").send("screen", &[0; 92]).unwrap();
+    assert!(
+        place.shm(&["inspect", "node.screen", "--limit", "0"]).with(1).err.contains("with zeros")
+    );
+    // The header's page; of the lane there are at least two more.
+    let found = place.shm(&["inspect", "node.screen", "--json", "--limit", "4096"]).with(0).json();
+    assert!(found["left_out"].as_u64().unwrap() >= 8192, "{found}");
+    assert_eq!(part(&found, "lane area")["left_out"], "not looked at: see --limit");
+    let found = place.shm(&["inspect", "node.screen", "--json"]).with(0).json();
+    assert_eq!(part(&found, "lane area")["senders"][0]["frames"], 1);
+    let text = place.shm(&["inspect", "node.screen", "--limit", "4096"]).with(0).out;
+    assert!(text.contains("were not looked at") && text.contains("see --limit"), "{text}");
+}
+
 /// A lane overwritten is found in a node that is alive, and one that is dead.
 #[test]
 fn damage_in_a_lane_is_found() {
@@ -94,6 +114,14 @@ fn a_pool_is_seen_and_goes_when_it_is_read() {
     screen.done().with(0);
 }
 
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Looked at while everything changes: what seems wrong for a moment is not said.
 #[test]
 fn what_is_at_work_is_sound() {
@@ -105,6 +133,8 @@ fn what_is_at_work_is_sound() {
     let reading = thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        // Also if something below fails.
+        let stopping = Stopping(&stop);
         scope.spawn(|| {
             let mut sender = camera.sender("screen").unwrap();
             let mut size = 0;
@@ -119,7 +149,7 @@ fn what_is_at_work_is_sound() {
             }
             place.shm(&["list"]).with(0);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
     });
     drop(screen);
     let _ = reading.join().unwrap();
