@@ -80,13 +80,15 @@ enum Operation {
     LeaveLast,
     /// Puts away what two dead nodes left that nobody else looks after.
     Sweep,
+    /// The same after another has died of it, at some step.
+    SweepAnew,
     /// The same beside a node that has not read yet what a dead one has sent.
     SweepBeside,
 }
 
 use Operation::*;
 
-const ALL: [Operation; 20] = [
+const ALL: [Operation; 21] = [
     JoinFirst,
     Join,
     JoinAfterDeath,
@@ -106,6 +108,7 @@ const ALL: [Operation; 20] = [
     LeaveBusy,
     LeaveLast,
     Sweep,
+    SweepAnew,
     SweepBeside,
 ];
 
@@ -113,7 +116,7 @@ impl Operation {
     /// Who is there before and after: "one", and "two".
     fn survivors(self) -> usize {
         match self {
-            JoinFirst | JoinAfterDeath | JoinFull | LeaveLast | Sweep => 0,
+            JoinFirst | JoinAfterDeath | JoinFull | LeaveLast | Sweep | SweepAnew => 0,
             Join | SendFirst | SendSecond | Leave | SweepBeside => 1,
             SendLarge | SendSecondLarge | Broadcast | BroadcastLarge | OwnSender | SendAnew
             | Receive | ReceiveLarge | ReceiveLast | LeaveBusy => 2,
@@ -122,7 +125,7 @@ impl Operation {
 
     /// Whether "victim" has been a node, and was killed, before the one who is to die begins.
     fn has_dead(self) -> bool {
-        matches!(self, JoinAfterDeath | JoinFull | Sweep | SweepBeside)
+        matches!(self, JoinAfterDeath | JoinFull | Sweep | SweepAnew | SweepBeside)
     }
 
     /// Whether the survivors look after the dead; otherwise only who joins does, and who sweeps.
@@ -138,7 +141,7 @@ impl Operation {
     fn messages(self) -> [&'static [u32]; 2] {
         match self {
             JoinFirst | Join | JoinAfterDeath | JoinFull | Receive | ReceiveLarge | ReceiveLast
-            | LeaveLast | Sweep => [&[], &[]],
+            | LeaveLast | Sweep | SweepAnew => [&[], &[]],
             SendFirst | SendLarge | Broadcast | BroadcastLarge => [&[], &[1]],
             // What came before went to the one who had the name before.
             SendAnew => [&[], &[2]],
@@ -306,12 +309,16 @@ fn another_process() {
 /// A node that is killed, not at a step, but with all that it has.
 fn dead(domain: &Domain, what: Operation) {
     let of_two = |builder: NodeBuilder| if what == JoinFull { builder.nodes(2) } else { builder };
+    // Leaves a record free before those of the dead: one who sweeps has it.
+    let first = Member::join(domain, "first").unwrap();
     let node = of_two(builder(domain, "victim")).join().unwrap();
     let to = if what == SweepBeside { "one" } else { "beside" };
     let beside = of_two(builder(domain, "beside")).join().unwrap();
     node.send(to, &message("victim", 1, SMALL)).unwrap();
     node.send(to, &message("victim", 2, LARGE)).unwrap();
     beside.send("victim", &message("beside", 1, LARGE)).unwrap();
+    // SAFETY: it holds nothing.
+    unsafe { first.leave() }.unwrap();
     end();
 }
 
@@ -325,7 +332,7 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
     let mut joined = None;
     let steps = match what {
         JoinFirst | Join | JoinAfterDeath | JoinFull => run(&mut || joined = Some(join())),
-        Sweep | SweepBeside => run(&mut || drop(sweep::sweep(domain, false).unwrap())),
+        Sweep | SweepAnew | SweepBeside => run(&mut || drop(sweep::sweep(domain, false).unwrap())),
         _ => {
             let node = &*joined.insert(join());
             match what {
@@ -471,13 +478,14 @@ fn at_steps(what: Operation) {
     // Prime to 6, so that each turn comes.
     let stride = (1..).find(|stride| stride % 2 != 0 && stride % 3 != 0 && steps / stride <= MOST);
     let stride = variable("SHM_CRASH_EVERY").unwrap_or(stride.unwrap());
-    // How many there are differs a little from time to time.
+    // How many there are differs from time to time.
     let mut deaths = 0;
     for step in (0..).step_by(stride as usize) {
-        if round(step).is_some() {
-            break;
+        match round(step) {
+            Some(_) if step >= steps => break,
+            Some(_) => {}
+            None => deaths += 1,
         }
-        deaths += 1;
         assert!(step < 4 * steps + 1000, "does not end");
     }
     assert!(deaths > 0, "nobody died");
@@ -527,6 +535,13 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
     let mut nodes: Vec<Node> = ["one", "two"][..what.survivors()].iter().map(|n| join(n)).collect();
     if what.has_dead() {
         Other::start("dead", &place.directory, what, 0).ends();
+    }
+    if what == SweepAnew {
+        // All steps of it come, over the rounds, but none with each step of the next one.
+        let budget = step.wrapping_mul(13) % 113;
+        let mut before = Other::start("victim", &place.directory, what, budget);
+        before.tell("leave");
+        before.ends();
     }
     let mut victim = Other::start("victim", &place.directory, what, step);
     let mut said = victim.hear();
@@ -724,5 +739,6 @@ operations! {
     leave_busy: LeaveBusy;
     leave_last: LeaveLast;
     sweep_alone: Sweep;
+    sweep_anew: SweepAnew;
     sweep_beside: SweepBeside;
 }

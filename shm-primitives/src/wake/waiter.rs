@@ -51,11 +51,11 @@ impl<'a> Waiter<'a> {
         deadline: Deadline,
         mut ready: impl FnMut(Look) -> bool,
     ) -> bool {
-        if ready(Look::Glance) {
-            return true;
-        }
         if deadline == Deadline::NOW {
             return ready(Look::Thorough);
+        }
+        if ready(Look::Glance) {
+            return true;
         }
         match self.spin.spin(park, deadline.nanoseconds(), || ready(Look::Glance)) {
             Spun::Ready => true,

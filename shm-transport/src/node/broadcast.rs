@@ -7,6 +7,7 @@ use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::{Node, NodeId};
 use crate::config::Full;
+use shm_primitives::identity::OwnerId;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,8 +34,8 @@ pub(super) fn broadcast(
     let mut reached = 0;
     // Neither allocates unless there is reason to.
     let (mut large, mut later) = (Vec::new(), Vec::new());
-    for id in others(shared) {
-        let Ok(connection) = node.connection(id) else { continue };
+    for (id, owner) in others(shared) {
+        let Some(connection) = connection_to(node, id, owner) else { continue };
         if payload.len() > connection.max_frame() {
             large.push(connection);
             continue;
@@ -61,12 +62,27 @@ pub(super) fn broadcast(
     Ok(reached)
 }
 
-/// The other nodes of the domain.
-pub(super) fn others(shared: &Shared) -> impl Iterator<Item = NodeId> + use<'_> {
-    shared.registry.nodes().map(|node| node.id).filter(|id| *id != shared.id)
+/// The other nodes of the domain, each owner once: one that joins again meanwhile may be met under
+/// its name twice.
+pub(super) fn others(shared: &Shared) -> impl Iterator<Item = (NodeId, OwnerId)> + use<'_> {
+    let all = shared.registry.nodes().map(|node| (node.id, node.owner));
+    all.filter(|(id, _)| *id != shared.id)
 }
 
-/// Sends if there is room, and once more if another has the name by now.
+/// The lane to the node of that name and owner; `None` if there is none, or another has the name.
+pub(super) fn connection_to(node: &Node, id: NodeId, owner: OwnerId) -> Option<Arc<Connection>> {
+    let connection = node.connection(id).ok()?;
+    if connection.owner() == owner {
+        return Some(connection);
+    }
+    if !connection.leads_nowhere() {
+        return None;
+    }
+    node.forget(id, &connection);
+    node.connection(id).ok().filter(|connection| connection.owner() == owner)
+}
+
+/// Sends if there is room.
 fn send_once(
     node: &Node,
     id: NodeId,
@@ -74,17 +90,12 @@ fn send_once(
     label: Label,
     payload: &[u8],
 ) -> Sent {
-    let sent = connection.send(label, payload, Full::Error);
-    match sent {
+    match connection.send(label, payload, Full::Error) {
         Ok(()) => Sent::Yes,
         Err(SendError::Full { .. }) => Sent::Later,
         Err(SendError::Left { .. } | SendError::Dead { .. }) => {
             node.forget(id, connection);
-            let again = node.connection(id);
-            match again.and_then(|again| again.send(label, payload, Full::Error)) {
-                Ok(()) => Sent::Yes,
-                Err(_) => Sent::No,
-            }
+            Sent::No
         }
         Err(_) => Sent::No,
     }
@@ -130,4 +141,42 @@ fn send_large(
         }
     }
     Ok(reached)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::Domain;
+
+    fn join(domain: &Domain, name: &str) -> Node {
+        let builder = Node::builder(name).config(Config::default());
+        builder.in_domain(domain.clone()).join().unwrap()
+    }
+
+    /// Who walks over the registry meets one that moves there twice, each time as another owner.
+    #[test]
+    fn entries_of_those_that_are_gone_lead_nowhere() {
+        let domain = Domain::new(&format!("broadcast-{}", std::process::id())).unwrap();
+        let here = join(&domain, "here");
+        let there = join(&domain, "there");
+        let of = |node: &Node| {
+            let found: Vec<_> = others(&here.shared).collect();
+            assert_eq!(found, [(*node.id(), node.shared.owner)]);
+            found[0]
+        };
+        let (id, first) = of(&there);
+        assert!(connection_to(&here, id, first).is_some());
+        there.leave().unwrap();
+        let there = join(&domain, "there");
+        let (_, second) = of(&there);
+        assert_ne!(first, second);
+        // Its lane leads to the one that has left; it is made anew for the other.
+        assert!(connection_to(&here, id, first).unwrap().leads_nowhere());
+        assert!(connection_to(&here, id, second).is_some());
+        assert!(connection_to(&here, id, first).is_none());
+        assert_eq!(here.broadcast(b"once").unwrap(), 1);
+        assert_eq!(&*there.recv().unwrap(), b"once");
+        assert!(there.try_recv().unwrap().is_none());
+    }
 }

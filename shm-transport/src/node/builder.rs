@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How often to try for a name whose dead owner is just being put away.
 const ATTEMPTS: u32 = 50;
+/// How often to look for a place in a registry that is full of the living.
+const VAIN_ATTEMPTS: u32 = 5;
 
 /// A node to be; see [`Node::builder`]. What is not said here comes from the environment, the file
 /// that `SHM_CONFIG` names, or is the [default](Config).
@@ -308,7 +310,7 @@ fn enter(
     id: &NodeId,
     now: u32,
 ) -> Result<Place, NodeError> {
-    let mut attempts = 0;
+    let (mut attempts, mut in_vain) = (0, 0);
     loop {
         attempts += 1;
         match register(layout, member.id(), id, now) {
@@ -325,8 +327,16 @@ fn enter(
             },
             Err(RegisterError::Full(full)) => {
                 // Of the dead, perhaps.
-                if attempts == ATTEMPTS || !make_room(domain, layout, member)? {
+                if attempts == ATTEMPTS {
                     return Err(NodeError::Full { nodes: full.slots });
+                }
+                if !make_room(domain, layout, member)? {
+                    // Somebody else may just be freeing one, and have it for so long.
+                    in_vain += 1;
+                    if in_vain == VAIN_ATTEMPTS {
+                        return Err(NodeError::Full { nodes: full.slots });
+                    }
+                    std::thread::sleep(Duration::from_micros(200));
                 }
             }
             Err(RegisterError::Busy(_)) if attempts < ATTEMPTS => {}
@@ -335,22 +345,23 @@ fn enter(
     }
 }
 
-/// Frees the places of dead nodes; whether there were any.
+/// Frees the places of dead nodes; whether there were any. By now another may have freed them.
 fn make_room(
     domain: &Domain,
     layout: &LrpcLayout<'static>,
     member: &Member,
 ) -> Result<bool, NodeError> {
-    let mut made = false;
+    let mut were = false;
     let owners: Vec<OwnerId> = layout.registry().owners().map(|(_, owner)| owner).collect();
     for owner in owners {
         if let Verdict::Dead(dead) = member.processes().convict(owner)? {
-            // Its other things too: nobody would find them by the registry any more.
-            sweep::sweep_one(domain, member, None, dead, false, &mut Vec::new())?;
+            were = true;
             if let Ok(recovery) = layout.registry().recover(dead, member.id()) {
-                made |= recovery.map(drop).count() > 0;
+                recovery.for_each(drop);
             }
+            // Its other things too, and the record last, by which they are found.
+            sweep::sweep_one(domain, member, None, dead, false, &mut Vec::new())?;
         }
     }
-    Ok(made)
+    Ok(were)
 }

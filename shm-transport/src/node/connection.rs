@@ -2,11 +2,12 @@
 
 use super::error::SendError;
 use super::frame::Label;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Way};
+use super::peer::Peer;
 use crate::config::Full;
 use crate::park::FutexPark;
 use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
-use shm_primitives::layout::lrpc::NodeId;
+use shm_primitives::identity::OwnerId;
 use shm_primitives::wake::Deadline;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,8 @@ pub(super) struct Connection {
     lane: Arc<Mutex<Outgoing>>,
     /// Whether the one that has the lock waits for room.
     waits: AtomicBool,
-    to: NodeId,
+    peer: Arc<Peer>,
+    way: Way,
     max_frame: usize,
 }
 
@@ -29,8 +31,21 @@ const GLANCE: Duration = Duration::from_millis(1);
 
 impl Connection {
     pub fn new(lane: Outgoing) -> Self {
-        let (to, max_frame) = (lane.peer().id, lane.max_frame());
-        Self { lane: Arc::new(Mutex::new(lane)), waits: AtomicBool::new(false), to, max_frame }
+        let (peer, way) = (Arc::clone(lane.peer()), lane.way().clone());
+        let max_frame = lane.max_frame();
+        let lane = Arc::new(Mutex::new(lane));
+        Self { lane, waits: AtomicBool::new(false), peer, way, max_frame }
+    }
+
+    /// Under which id the destination has what it has.
+    pub fn owner(&self) -> OwnerId {
+        self.peer.owner
+    }
+
+    /// Whether the destination is gone, or another has its name.
+    #[cold]
+    pub fn leads_nowhere(&self) -> bool {
+        self.peer.is_gone() || self.way.has_left() || !self.way.has_name()
     }
 
     /// Bytes of the largest message that goes through the lane.
@@ -48,7 +63,7 @@ impl Connection {
         match full {
             Full::Error => match self.lock_unless_full() {
                 Some(mut lane) => lane.try_send(label, payload),
-                None => Err(SendError::Full { to: self.to }),
+                None => Err(SendError::Full { to: self.peer.id }),
             },
             Full::Drop => self.lane.lock().send(label, payload, Full::Drop),
             Full::Block(time) => self.send_within(label, payload, time),
@@ -72,7 +87,7 @@ impl Connection {
             Some(lane) => (lane, time),
             None => {
                 let begun = Instant::now();
-                let timed_out = || SendError::TimedOut { to: self.to, waited: time };
+                let timed_out = || SendError::TimedOut { to: self.peer.id, waited: time };
                 let lane = self.lane.try_lock_for(time).ok_or_else(timed_out)?;
                 (lane, time.saturating_sub(begun.elapsed()))
             }

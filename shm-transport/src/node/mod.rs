@@ -275,7 +275,9 @@ impl Node {
     pub fn warm_up(&self) -> Result<usize, SendError> {
         self.inside(|| {
             let others = broadcast::others(&self.shared);
-            Ok(others.filter(|id| self.connection(*id).is_ok()).count())
+            let connected =
+                others.filter_map(|(id, owner)| broadcast::connection_to(self, id, owner));
+            Ok(connected.count())
         })
     }
 

@@ -63,6 +63,24 @@ impl Way {
             Self::Local { door, .. } => door.has_left(),
         }
     }
+
+    /// Whether the destination's name leads to it.
+    pub fn has_name(&self) -> bool {
+        let own = match self {
+            Self::Remote(mapped) => mapped,
+            Self::Local { door, .. } => &door.own,
+        };
+        own.segment.has_name().unwrap_or(false)
+    }
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Remote(_) => "Remote",
+            Self::Local { .. } => "Local",
+        })
+    }
 }
 
 /// What a sender counts.
@@ -141,6 +159,10 @@ impl Outgoing {
 
     pub fn peer(&self) -> &Arc<Peer> {
         &self.ends.peer
+    }
+
+    pub fn way(&self) -> &Way {
+        &self.ends.way
     }
 
     /// Whether the destination is there, for all that is known.

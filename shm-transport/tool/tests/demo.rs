@@ -6,7 +6,7 @@ use common::{Place, program, shm};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -219,6 +219,9 @@ fn killed_it_leaves_nothing() {
     for step in ["1.", "3.", "5."] {
         let place = Place::apart();
         let (mut demo, _output) = begin(&place, step);
+        if step == "5." {
+            other_end(&place);
+        }
         kill_process(pid(&demo), Signal::KILL).unwrap();
         demo.wait().unwrap();
         nothing_is_left(&place);
@@ -229,9 +232,9 @@ fn killed_it_leaves_nothing() {
 #[test]
 fn a_closed_pipe_leaves_nothing() {
     let place = Place::apart();
-    let (mut demo, output) = begin(&place, "2.");
+    let (demo, output) = begin(&place, "2.");
     drop(output);
-    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    assert_eq!(end(demo), (Some(0), String::new()));
     nothing_is_left(&place);
 }
 
@@ -239,18 +242,31 @@ fn a_closed_pipe_leaves_nothing() {
 fn a_process_that_ends_is_an_error_and_no_halt() {
     let place = Place::apart();
     let (demo, _output) = begin(&place, "5.");
-    let peer = other_end(place.directory());
-    kill_process(peer, Signal::KILL).unwrap();
-    let done = demo.wait_with_output().unwrap();
-    let said = String::from_utf8(done.stderr).unwrap();
-    assert_eq!(done.status.code(), Some(1), "{said}");
+    kill_process(other_end(&place), Signal::KILL).unwrap();
+    let (code, said) = end(demo);
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("error: "), "{said}");
     nothing_is_left(&place);
 }
 
-/// The process that is the other end of a measurement.
-fn other_end(directory: &str) -> Pid {
+/// Its exit code, and what it said on standard error; it must not take long.
+fn end(mut demo: Child) -> (Option<i32>, String) {
     let begun = Instant::now();
+    while demo.try_wait().unwrap().is_none() {
+        if begun.elapsed() > PATIENCE {
+            demo.kill().unwrap();
+            panic!("it has not ended");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut said = String::new();
+    demo.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (demo.wait().unwrap().code(), said)
+}
+
+/// The process that is the other end of a measurement, which has begun.
+fn other_end(place: &Place) -> Pid {
+    let (begun, directory) = (Instant::now(), place.directory());
     loop {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -260,6 +276,12 @@ fn other_end(directory: &str) -> Pid {
                 && arguments.contains(&b"peer".as_slice())
                 && let Some(pid) = name.to_str().and_then(|name| name.parse().ok())
             {
+                // It joins, and is in the middle of what it does.
+                while !place.files().iter().any(|file| file.ends_with(".node.peer")) {
+                    assert!(begun.elapsed() < PATIENCE, "it joins");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                thread::sleep(Duration::from_millis(100));
                 return Pid::from_raw(pid).unwrap();
             }
         }
