@@ -306,6 +306,7 @@ impl Report for Cleaning {
             )
         };
         match (self.done, sum(Fate::Dead), sum(Fate::Removed)) {
+            (true, _, (0, _)) => writeln!(page, "nothing was removed"),
             (true, _, removed) => writeln!(page, "removed {}", said(removed)),
             (false, (0, _), _) => writeln!(page, "nothing of the dead"),
             (false, dead, _) => {
