@@ -134,7 +134,10 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
             },
             Ok(None) => (
                 Fate::Kept,
-                format!("the domain has no members: nothing proves its owner {id} dead"),
+                format!(
+                    "the domain has no members: nothing proves its owner {id} dead; remove the \
+                     file if no process of the domain runs"
+                ),
             ),
             Err(error) => (Fate::Kept, format!("nothing proves its owner {id} dead: {error}")),
         };

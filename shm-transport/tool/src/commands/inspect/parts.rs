@@ -248,7 +248,7 @@ impl<'c> Case<'c> {
     }
 
     fn ready_bitmap(&mut self) {
-        let bits = usize::try_from(self.entry.length).unwrap_or(0) * 8;
+        let bits = usize::try_from(self.entry.length.min(BEGINNING)).unwrap_or(0) * 8;
         // Of a node's, the header says how many there are.
         let lanes = match self.header.magic {
             Magic::NODE => (self.header.own[0] as usize).min(bits),
