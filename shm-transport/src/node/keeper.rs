@@ -235,14 +235,10 @@ impl Rounds<'_> {
 
     /// Somebody is dead.
     fn died(&mut self, dead: Dead<OwnerId>, peers: &[Arc<Peer>]) {
+        // The kernel says the same of one that has left; who sends to it asks its segment first.
         for peer in peers.iter().filter(|peer| peer.owner == dead.id()) {
-            // One that has left is no dead one, though the kernel says the same of both.
-            if self.shared.registry.nodes().any(|node| node.owner == dead.id()) {
-                tracing::info!(target: "shm_transport::node", node = %self.shared.id, peer = %peer.id, "died");
-                peer.note_dead();
-            } else {
-                peer.note_left();
-            }
+            tracing::info!(target: "shm_transport::node", node = %self.shared.id, peer = %peer.id, "gone");
+            peer.note_dead();
         }
         self.recover(dead);
     }

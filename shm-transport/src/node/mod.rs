@@ -70,7 +70,9 @@
 //!
 //! A child made by `fork` has none of its parent's nodes: each call says
 //! [`NotJoined`](NodeError::NotJoined), and dropping the copies does nothing. It joins under a name
-//! of its own.
+//! of its own. It does not have the memory, and must not use what was borrowed of it
+//! before the fork: a [`Receiver`], a [`Reading`] or a [`Grant`]; nor wait for the thread of a
+//! [`Listener`] or for a [`Watch`].
 
 mod broadcast;
 mod builder;
@@ -417,7 +419,8 @@ impl Node {
     }
 
     /// Tells of nodes that join, leave, die or are silent, from now on; first of those that are
-    /// there. A death is told within milliseconds, the rest within a tenth of a second.
+    /// there. A death is told within milliseconds, the rest within a tenth of a second. Of one that
+    /// was killed, and whose name another joins at the same moment, it may be told that it left.
     #[must_use]
     pub fn watch(&self) -> Watch {
         if !self.shared.is_ours() {

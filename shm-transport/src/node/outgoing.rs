@@ -169,8 +169,11 @@ impl Outgoing {
     #[inline]
     pub fn check(&self) -> Result<(), SendError> {
         let ends = &*self.ends;
-        ends.peer.check()?;
-        if ends.way.has_left() { Err(self.note_left()) } else { Ok(()) }
+        // First this: one that has left closed its segment, and one that was killed did not.
+        if ends.way.has_left() {
+            return Err(self.note_left());
+        }
+        ends.peer.check()
     }
 
     #[cold]

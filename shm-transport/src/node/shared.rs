@@ -290,6 +290,9 @@ impl Shared {
         {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "a pool stays");
         }
+        if let Err(error) = super::sweep::sweep_if_last(&self.domain, &member, &self.registry) {
+            tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+        }
         if let Err(error) = self.registry.remove_if_empty() {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "the registry stays");
         }

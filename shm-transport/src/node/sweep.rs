@@ -109,6 +109,27 @@ fn sweep_all(
     Ok(())
 }
 
+/// Puts away what all the dead left if nobody but `member` lives: nobody will come to do it.
+pub(super) fn sweep_if_last(
+    domain: &Domain,
+    member: &Member,
+    registry: &Registry,
+) -> Result<(), NodeError> {
+    let table = member.processes();
+    let mut dead = Vec::new();
+    for verdict in table.verdicts() {
+        match verdict? {
+            (id, _) if id == member.id() => {}
+            (_, Verdict::Dead(one)) => dead.push(one),
+            _ => return Ok(()),
+        }
+    }
+    for dead in dead.into_iter().filter(|dead| is_ours(table, *dead)) {
+        sweep_one(domain, member, Some(registry), dead, false, &mut Vec::new())?;
+    }
+    Ok(())
+}
+
 /// Puts away segments of those that have no record any more: they left, and could not take a
 /// segment's name away, since somebody held its lock for too long.
 fn sweep_orphans(

@@ -139,28 +139,28 @@ impl Watchers {
 }
 
 impl Watcher {
-    /// False if nobody listens any more.
+    /// False if nobody listens any more. Who is gone is told before who has come: it may be the
+    /// same name.
     fn tell(&mut self, now: &[NodeInfo]) -> bool {
         let mut gone = std::mem::take(&mut self.known);
-        let mut events = Vec::new();
+        let (mut ended, mut begun) = (Vec::new(), Vec::new());
         for node in now {
-            let before = gone.remove(&node.owner);
-            let silent = |state| matches!(state, NodeState::Silent(_));
-            match (before.map(|node| node.state), node.state) {
-                (None, NodeState::Dead) => {}
-                (None, state) => {
-                    events.push(NodeEvent::Joined(*node));
-                    if silent(state) {
-                        events.push(NodeEvent::Silent(*node));
+            let is_silent = matches!(node.state, NodeState::Silent(_));
+            match (gone.remove(&node.owner).map(|before| before.state), node.state) {
+                // Nobody knew it, or it was told of.
+                (None | Some(NodeState::Dead), NodeState::Dead) => {}
+                (Some(_), NodeState::Dead) => ended.push(NodeEvent::Died(*node)),
+                (None, _) => {
+                    begun.push(NodeEvent::Joined(*node));
+                    if is_silent {
+                        begun.push(NodeEvent::Silent(*node));
                     }
                 }
-                (Some(NodeState::Dead), _) => {}
-                (Some(_), NodeState::Dead) => events.push(NodeEvent::Died(*node)),
                 (Some(NodeState::Alive), NodeState::Silent(_)) => {
-                    events.push(NodeEvent::Silent(*node));
+                    begun.push(NodeEvent::Silent(*node));
                 }
                 (Some(NodeState::Silent(_)), NodeState::Alive) => {
-                    events.push(NodeEvent::Resumed(*node));
+                    begun.push(NodeEvent::Resumed(*node));
                 }
                 (Some(_), _) => {}
             }
@@ -168,8 +168,8 @@ impl Watcher {
         }
         // Whoever was dead and is gone was told of.
         let left = gone.into_values().filter(|node| node.state != NodeState::Dead);
-        events.extend(left.map(NodeEvent::Left));
-        events.into_iter().all(|event| self.events.send(event).is_ok())
+        let left = left.map(NodeEvent::Left);
+        left.chain(ended).chain(begun).all(|event| self.events.send(event).is_ok())
     }
 }
 
@@ -202,6 +202,11 @@ mod tests {
         assert_eq!(told(&both), []);
         assert_eq!(told(&[]), [NodeEvent::Left(both[1])]);
         assert_eq!(told(&[node(3, dead)]), [], "nobody knew it");
+        let (old, new) = (node(5, alive), NodeInfo { id: node(5, alive).id, ..node(6, alive) });
+        assert_eq!(told(&[old]), [NodeEvent::Joined(old)]);
+        assert_eq!(told(&[new]), [NodeEvent::Left(old), NodeEvent::Joined(new)], "the same name");
+        let dead = NodeInfo { state: dead, ..new };
+        assert_eq!(told(&[old, dead]), [NodeEvent::Died(dead), NodeEvent::Joined(old)]);
         drop(watch);
         watchers.tell(&[node(4, alive)]);
         assert!(!watchers.are_there());
