@@ -124,7 +124,9 @@ pub enum SendError {
         to: NodeId,
     },
     /// There is no room for the message now.
-    #[error("the lane to {to} is full: read faster there, send later, or configure larger lanes")]
+    #[error(
+        "the lane to {to} is full, or for a large message this node's pool is in use or used up: read faster there, send later, or configure larger lanes"
+    )]
     Full {
         /// The name.
         to: NodeId,

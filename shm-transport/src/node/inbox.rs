@@ -366,8 +366,8 @@ impl Lanes {
         }
         if thorough {
             // Bits may lag behind: a sender that died had no time to set one.
-            let claimed: Vec<u32> = self.door.own.layout.lanes().claimed().collect();
-            for lane in claimed {
+            let lanes = self.door.own.layout.lanes().clone();
+            for lane in lanes.claimed() {
                 if self.adopted.get(lane as usize) == Some(&false) {
                     self.adopt(lane);
                 }
@@ -557,7 +557,7 @@ impl Lanes {
     /// Leaves a frame behind.
     #[inline]
     fn skip(&mut self, at: usize) {
-        self.turn += 1;
+        self.turn = self.turn.saturating_add(1);
         let lane = &mut self.lanes[at];
         if let Some(source) = &mut lane.source {
             source.give_back();
@@ -608,7 +608,7 @@ impl Lane {
 
     /// Counts a look in vain; after several the lane's bit is what is looked at.
     fn cool_down(&mut self, door: &Door) {
-        self.quiet += 1;
+        self.quiet = self.quiet.saturating_add(1);
         if self.quiet < COOLING || self.local.is_some() {
             return;
         }
