@@ -1,5 +1,6 @@
 //! Taking over what the dead had.
 
+use super::words::Version;
 use super::{Slot, SlotTable, TAKE_OVER};
 use crate::identity::{Dead, OwnerId};
 use crate::part::Shareable;
@@ -75,11 +76,14 @@ impl<'a, T: Shareable, const LIVE: usize> Iterator for Recovery<'a, T, LIVE> {
             let index = self.next;
             self.next += 1;
             let Some(slot) = self.table.slot(index) else { continue };
-            // Relaxed: the proof of death comes after all that the dead one stored.
+            // Relaxed: the proof of death comes after all that the dead one stored. Before the
+            // exchange: after it another thread of the heir's may go on with a slot that is
+            // published, and give it back, by `resume`.
+            let version = Version(slot.version.load(Relaxed));
             if slot.owner.load(Relaxed) == dead
                 && slot.owner.compare_exchange(dead, heir.word(), TAKE_OVER).is_ok()
             {
-                return Some(Slot::taken(slot, index, heir));
+                return Some(Slot::taken(slot, index, heir, version));
             }
         }
         None

@@ -28,9 +28,10 @@ impl<'a, T, const LIVE: usize> Slot<'a, T, LIVE> {
     /// next tenancy's.
     ///
     /// Also after a death: a generation that the dead one used, or was about to, is not used
-    /// again.
-    pub(super) fn taken(words: Words<'a>, index: u32, owner: OwnerId) -> Self {
-        let slot = Self::resumed(words, index, owner);
+    /// again. `version` is what the slot had under that holder.
+    pub(super) fn taken(words: Words<'a>, index: u32, owner: OwnerId, version: Version) -> Self {
+        let mut slot = Self::resumed(words, index, owner);
+        slot.version = version;
         if slot.version.is_published() { slot } else { slot.next_tenancy() }
     }
 

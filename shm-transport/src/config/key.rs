@@ -85,7 +85,7 @@ pub static KEYS: [Key; 10] = [
         variable: "SHM_NODES",
         unit: "nodes",
         expected: "a number from 2 to 4096",
-        about: "most nodes in the domain at a time, and lanes into each; the first to join decides",
+        about: "most nodes in the domain at a time, the first to join decides; each has twice as many lanes into it",
         text: |config| config.nodes.to_string(),
         set: |config, text| number(text).map(|number| config.nodes = number),
         valid: |config| (2..=4096).contains(&config.nodes),

@@ -83,7 +83,7 @@ pub struct Config {
     /// The directory of the domain's segments, an absolute path; a file system that keeps its
     /// files in memory. `/dev/shm`.
     pub directory: PathBuf,
-    /// The most nodes that the domain has at a time, and so the most lanes into this one: from
+    /// The most nodes that the domain has at a time; twice as many lanes lead into this one: from
     /// 2 to 4096. 256.
     pub nodes: u32,
     /// Bytes of data in each lane into this node: a power of two from 4096 to 2³⁰. A quarter of it

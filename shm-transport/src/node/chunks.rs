@@ -38,6 +38,7 @@ use shm_primitives::segment as layout;
 use shm_primitives::segment::{Control, Known, Magic, NewPart, PartId, Plan};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 pub(super) const MAGIC: Magic = Magic(u32::from_be_bytes(*b"POOL"));
 const VERSION: u32 = 1;
@@ -91,17 +92,17 @@ impl Drop for Memory {
 /// A place that is some receiver's.
 struct Use {
     marks: MarksRef<'static>,
-    receiver: OwnerId,
+    receiver: Arc<Peer>,
     /// Whether the lane is gone.
     closed: bool,
     way: Way,
 }
 
 impl Use {
-    /// Whether nothing that was lent there is read any more: everything came back, or the receiver
-    /// has left, who takes up nothing more then.
+    /// Whether nothing that was lent there is read any more: everything came back and nothing
+    /// follows, or the receiver has left, who takes up nothing more then.
     fn is_over(&self) -> bool {
-        self.closed && (self.marks.held() == 0 || self.way.has_left())
+        self.closed && self.marks.held() == 0 || self.way.has_left()
     }
 }
 
@@ -202,7 +203,7 @@ impl Pool {
     }
 
     /// A place for what goes through a lane to `peer`.
-    pub fn enter(&mut self, peer: &Peer, way: &Way) -> Result<PlaceId, SendError> {
+    pub fn enter(&mut self, peer: &Arc<Peer>, way: &Way) -> Result<PlaceId, SendError> {
         self.tidy();
         let no_place = || SendError::NoLane { to: peer.id, lanes: self.publisher.pool().places() };
         let at = self.uses.iter().position(Option::is_none).ok_or_else(no_place)?;
@@ -214,8 +215,16 @@ impl Pool {
         let marks = marks.map_err(wrong)?;
         self.publisher.connect(at, marks).map_err(wrong)?;
         self.last_marks = id;
-        self.uses[at] = Some(Use { marks, receiver: peer.owner, closed: false, way: way.clone() });
+        self.uses[at] =
+            Some(Use { marks, receiver: Arc::clone(peer), closed: false, way: way.clone() });
         Ok(PlaceId { place: at as u32, marks: id })
+    }
+
+    /// Whether the place is that lane's yet: it is given up when the receiver is gone, and may be
+    /// another's then.
+    pub fn has(&self, place: PlaceId) -> bool {
+        let there = self.uses.get(place.place as usize).and_then(Option::as_ref);
+        there.is_some_and(|it| it.marks.id() == place.marks)
     }
 
     /// A chunk for a message of `length` bytes; `None` if there is none free.
@@ -240,7 +249,9 @@ impl Pool {
 
     /// The lane of that place is gone: it is given up when nothing is left of what was lent there.
     pub fn close(&mut self, place: PlaceId) {
-        if let Some(Some(it)) = self.uses.get_mut(place.place as usize) {
+        if self.has(place)
+            && let Some(Some(it)) = self.uses.get_mut(place.place as usize)
+        {
             it.closed = true;
         }
         self.tidy();
@@ -260,7 +271,9 @@ impl Pool {
     /// Takes back what `dead` had. Nothing more is lent to it.
     pub fn recover(&mut self, dead: Dead<OwnerId>) {
         for (place, slot) in self.uses.iter_mut().enumerate() {
-            let Some(it) = slot.as_mut().filter(|it| it.receiver == dead.id()) else { continue };
+            let Some(it) = slot.as_mut().filter(|it| it.receiver.owner == dead.id()) else {
+                continue;
+            };
             // It fails if the dead one had not taken its end, and needs not succeed then.
             let _ = self.publisher.recover_holder(place, dead);
             it.closed = true;
@@ -270,10 +283,11 @@ impl Pool {
         }
     }
 
-    /// The receivers that have a place of which the lane is gone: whoever of them is dead is to be
-    /// [recovered](Self::recover).
+    /// The receivers that have a place and are gone, or whose lane is: whoever of them is dead is to
+    /// be [recovered](Self::recover).
     pub fn lingering(&self) -> impl Iterator<Item = OwnerId> {
-        self.uses.iter().flatten().filter(|it| it.closed).map(|it| it.receiver)
+        let gone = |it: &&Use| it.closed || it.receiver.is_gone() || it.way.has_left();
+        self.uses.iter().flatten().filter(gone).map(|it| it.receiver.owner)
     }
 
     /// Whether everything that was lent came back.

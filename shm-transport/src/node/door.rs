@@ -4,7 +4,7 @@
 use super::mapped::Mapped;
 use super::message::Filter;
 use crate::domain::Domain;
-use crate::fork::this_process;
+use crate::fork::{this_process, without_forks};
 use parking_lot::Mutex;
 use rustix::process::Pid;
 use shm_primitives::identity::OwnerId;
@@ -55,8 +55,15 @@ struct Page(std::cell::UnsafeCell<[u8; 4096]>);
 // SAFETY: it is accessed through regions alone, by structures made for memory that others have.
 unsafe impl Sync for Page {}
 
+type Doors = HashMap<PathBuf, Weak<Door>>;
+
 /// All doors of this process, by the node's file.
-static DOORS: LazyLock<Mutex<HashMap<PathBuf, Weak<Door>>>> = LazyLock::new(Mutex::default);
+static DOORS: LazyLock<Mutex<Doors>> = LazyLock::new(Mutex::default);
+
+/// Works with the doors, while no thread forks: a child must not find them locked.
+fn doors<T>(f: impl FnOnce(&mut Doors) -> T) -> T {
+    without_forks(|| f(&mut DOORS.lock()))
+}
 
 /// The two ends of a local lane are no members of any table: these are their names in it.
 const RECEIVER: Option<OwnerId> = OwnerId::new(0, 1);
@@ -74,14 +81,14 @@ impl Door {
             process: this_process(),
         });
         let path = door.own.segment.path().to_owned();
-        DOORS.lock().insert(path, Arc::downgrade(&door));
+        doors(|doors| doors.insert(path, Arc::downgrade(&door)));
         door
     }
 
     /// The door of the node of that name, if it is of this process.
     pub fn find(domain: &Domain, id: &NodeId) -> Option<Arc<Self>> {
         let path = domain.path_of(&super::name::segment_of(id));
-        let door = DOORS.lock().get(&path)?.upgrade()?;
+        let door = doors(|doors| doors.get(&path)?.upgrade())?;
         // A copy in a forked child is nobody's.
         (door.process == this_process() && !door.has_left()).then_some(door)
     }
@@ -92,11 +99,12 @@ impl Door {
         if self.left.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let mut doors = DOORS.lock();
         let path = self.own.segment.path();
-        if doors.get(path).is_some_and(|door| std::ptr::eq(door.as_ptr(), self)) {
-            doors.remove(path);
-        }
+        doors(|doors| {
+            if doors.get(path).is_some_and(|door| std::ptr::eq(door.as_ptr(), self)) {
+                doors.remove(path);
+            }
+        });
         true
     }
 

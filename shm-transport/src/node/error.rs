@@ -124,7 +124,9 @@ pub enum SendError {
         to: NodeId,
     },
     /// There is no room for the message now.
-    #[error("the lane to {to} is full: read faster there, send later, or configure larger lanes")]
+    #[error(
+        "the lane to {to} is full, or for a large message this node's pool is in use or used up: read faster there, send later, or configure larger lanes"
+    )]
     Full {
         /// The name.
         to: NodeId,
@@ -233,6 +235,15 @@ pub enum RecvError {
         /// Who sends there.
         from: Box<NodeId>,
         /// What was found.
+        why: String,
+    },
+    /// A large message cannot be read now, for want of descriptors, memory or a lock. It stays where
+    /// it is: receive again.
+    #[error("a large message from {from} cannot be read now ({why}): receive again later")]
+    NotYet {
+        /// Who sent it.
+        from: Box<NodeId>,
+        /// Why.
         why: String,
     },
     /// A large message cannot be read; it was left out.

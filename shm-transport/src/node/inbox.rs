@@ -9,6 +9,7 @@ use super::statistics;
 use crate::config::Wait;
 use crate::domain::Domain;
 use crate::park::FutexPark;
+use crate::segment::SegmentError;
 use shm_primitives::counter::CounterWriter;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::lane::{LaneReader, OpenError};
@@ -86,6 +87,29 @@ enum Quick {
     Nothing,
     /// It was not enough.
     Unknown,
+}
+
+/// Why a large message cannot be read.
+enum Unread {
+    /// For want of something that may be there later.
+    Yet(String),
+    Lost(String),
+}
+
+impl From<SegmentError> for Unread {
+    fn from(error: SegmentError) -> Self {
+        use rustix::io::Errno;
+        let why = error.to_string();
+        let passes = match &error {
+            SegmentError::Busy { .. } | SegmentError::NoMemory { .. } => true,
+            SegmentError::Os { source, .. } => {
+                let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
+                passing.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+            }
+            _ => false,
+        };
+        if passes { Self::Yet(why) } else { Self::Lost(why) }
+    }
 }
 
 /// A message that was found, and stands where it is until it is released.
@@ -342,15 +366,15 @@ impl Lanes {
         }
         if thorough {
             // Bits may lag behind: a sender that died had no time to set one.
-            let claimed: Vec<u32> = self.door.own.layout.lanes().claimed().collect();
-            for lane in claimed {
+            let lanes = self.door.own.layout.lanes().clone();
+            for lane in lanes.claimed() {
                 if self.adopted.get(lane as usize) == Some(&false) {
                     self.adopt(lane);
                 }
             }
             self.let_go();
         }
-        self.poll(look)
+        self.poll(if thorough { Look::Thorough } else { look })
     }
 
     fn adopt(&mut self, number: u32) {
@@ -477,9 +501,11 @@ impl Lanes {
             self.filter = filter;
         }
         if !self.filter.admits(label) {
-            if let Content::Chunk(chunk) = content {
-                // To give it back it has to be borrowed.
-                let _ = self.borrow(at, &chunk);
+            // To give it back it has to be borrowed.
+            if let Content::Chunk(chunk) = content
+                && let Err(unread) = self.borrow(at, &chunk)
+            {
+                return Err(self.unread(at, unread));
             }
             self.counters[2].add(1);
             self.skip(at);
@@ -492,35 +518,46 @@ impl Lanes {
             }
             Content::Chunk(chunk) => match self.borrow(at, &chunk) {
                 Ok(bytes) => bytes,
-                Err(why) => {
-                    let from = Box::new(self.lanes[at].sender);
-                    self.counters[3].add(1);
-                    self.skip(at);
-                    return Err(RecvError::Chunk { from, why });
-                }
+                Err(unread) => return Err(self.unread(at, unread)),
             },
         };
         Ok(Some(Found { lane: at, bytes, label }))
     }
 
     #[cold]
-    fn borrow(&mut self, at: usize, chunk: &InChunk) -> Result<NonNull<[u8]>, String> {
+    fn borrow(&mut self, at: usize, chunk: &InChunk) -> Result<NonNull<[u8]>, Unread> {
         let lane = &mut self.lanes[at];
         if !lane.source.as_ref().is_some_and(|source| source.is_for(chunk)) {
             lane.source = None;
             // Whoever sends locally names its pool by the id that the handle has.
-            let sender = OwnerId::from_word(chunk.handle.pool).ok_or("it names no pool")?;
-            let source = Source::open(&self.domain, sender, self.owner, chunk);
-            lane.source = Some(source.map_err(|error| error.to_string())?);
+            let lost = || Unread::Lost("it names no pool".into());
+            let sender = OwnerId::from_word(chunk.handle.pool).ok_or_else(lost)?;
+            lane.source = Some(Source::open(&self.domain, sender, self.owner, chunk)?);
         }
-        let source = lane.source.as_mut().ok_or("no pool")?;
-        Ok(NonNull::from(source.borrow(chunk)?))
+        let lost = || Unread::Lost("no pool".into());
+        let source = lane.source.as_mut().ok_or_else(lost)?;
+        Ok(NonNull::from(source.borrow(chunk).map_err(Unread::Lost)?))
+    }
+
+    /// A large message cannot be read. It stays where it is if it may be later; its chunk would
+    /// never come back to its sender otherwise.
+    #[cold]
+    fn unread(&mut self, at: usize, unread: Unread) -> RecvError {
+        let from = Box::new(self.lanes[at].sender);
+        match unread {
+            Unread::Yet(why) => RecvError::NotYet { from, why },
+            Unread::Lost(why) => {
+                self.counters[3].add(1);
+                self.skip(at);
+                RecvError::Chunk { from, why }
+            }
+        }
     }
 
     /// Leaves a frame behind.
     #[inline]
     fn skip(&mut self, at: usize) {
-        self.turn += 1;
+        self.turn = self.turn.saturating_add(1);
         let lane = &mut self.lanes[at];
         if let Some(source) = &mut lane.source {
             source.give_back();
@@ -571,7 +608,7 @@ impl Lane {
 
     /// Counts a look in vain; after several the lane's bit is what is looked at.
     fn cool_down(&mut self, door: &Door) {
-        self.quiet += 1;
+        self.quiet = self.quiet.saturating_add(1);
         if self.quiet < COOLING || self.local.is_some() {
             return;
         }

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// How often to look at the registry while somebody watches.
 const WATCHING: Duration = Duration::from_millis(100);
 /// Heartbeats between two looks at the records of all members.
-const RECORDS: u32 = 32;
+const RECORDS: u32 = 4;
 /// Heartbeats between two looks whether a pool's memory can be given back.
 const IDLE: u32 = 5;
 

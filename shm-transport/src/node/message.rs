@@ -48,7 +48,8 @@ impl Message {
         Self { sender, label, payload, spare: Some(Arc::clone(spare)) }
     }
 
-    /// The node that sent it.
+    /// The node that sent it. To answer it, send to its [`as_str`](NodeId::as_str): what is displayed
+    /// is for people.
     #[must_use]
     pub fn sender(&self) -> &NodeId {
         &self.sender

@@ -162,7 +162,8 @@ impl Node {
 
     /// Leaves the domain. What it has sent arrives; what it has not read is lost; its name is free.
     /// Large messages that somebody is reading stay until they are read: a thread waits for that.
-    /// Senders and receivers of the node that are there fail from now on.
+    /// Senders and receivers of the node that are there fail from now on; the files that all nodes
+    /// share stay until they are dropped.
     ///
     /// # Errors
     ///
@@ -175,7 +176,10 @@ impl Node {
     /// Sends a message to the node of that name; to all others if the name is empty. The first
     /// message to a node connects to it, which takes some tens of microseconds.
     ///
-    /// If there is no room, it fails, waits, or gives the message up, as configured.
+    /// If there is no room, it fails, waits, or gives the message up, as configured. With an empty
+    /// name it is `Ok` also if there is nobody; [`broadcast`](Self::broadcast) says how many there
+    /// were. That a node was killed is known some milliseconds later: until then messages to it
+    /// are accepted, and lost with it.
     ///
     /// # Errors
     ///
@@ -296,13 +300,14 @@ impl Node {
 
     /// The lane to `to`, made if there is none.
     fn connection(&self, to: NodeId) -> Result<Arc<Connection>, SendError> {
-        let mut connections = self.shared.connections.lock();
-        if let Some(connection) = connections.get(&to) {
+        if let Some(connection) = self.shared.connections.lock().get(&to) {
             return Ok(Arc::clone(connection));
         }
-        let connection = Arc::new(Connection::new(Outgoing::connect(&self.shared, to)?));
-        connections.insert(to, Arc::clone(&connection));
-        Ok(connection)
+        // It may have to wait, which is no matter of those who send to others.
+        let made = Arc::new(Connection::new(Outgoing::connect(&self.shared, to)?));
+        let mut connections = self.shared.connections.lock();
+        // Another thread may have been faster; then the one just made goes, after the lock.
+        Ok(Arc::clone(connections.entry(to).or_insert_with(|| Arc::clone(&made))))
     }
 
     /// Forgets a lane whose other end is gone.
@@ -371,6 +376,11 @@ impl Node {
     /// Starts a thread that calls `each` for every message, read in place. It ends when what is
     /// returned is dropped, or the node leaves, or `each` panics: then the message is not left
     /// behind.
+    ///
+    /// While it is there nobody else receives: a second listener, [`recv`](Self::recv) and
+    /// [`receiver`](Self::receiver) wait until it is dropped. In `each`, do not receive from the
+    /// same node: it would wait for itself. Sending, leaving and watching are allowed there; to have
+    /// the node in `each`, put it into an `Arc`.
     ///
     /// # Errors
     ///

@@ -323,14 +323,14 @@ impl Outgoing {
 
     /// The destination's place in this node's pool.
     pub fn place_in(&mut self, pool: &mut super::chunks::Pool) -> Result<PlaceId, SendError> {
-        match self.ends.place {
-            Some(place) => Ok(place),
-            None => {
-                let place = pool.enter(&self.ends.peer, &self.ends.way)?;
-                self.ends.place = Some(place);
-                Ok(place)
-            }
+        // Receivers that have left may have chunks, or this very place.
+        pool.tidy();
+        if let Some(place) = self.ends.place.filter(|place| pool.has(*place)) {
+            return Ok(place);
         }
+        let place = pool.enter(&self.ends.peer, &self.ends.way)?;
+        self.ends.place = Some(place);
+        Ok(place)
     }
 
     /// Bytes of the largest message that goes through the lane.

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+/// How long a thread that cannot receive does nothing, before it looks whether it should stop.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// The receiving side of a node for one thread: nobody else receives while it is there.
 ///
 /// Messages are read where they are, without a copy. Those of one sender come in the order in
@@ -27,12 +30,16 @@ pub struct Receiver<'n> {
 }
 
 impl<'n> Receiver<'n> {
-    /// Waits while another thread receives; `None` if the node has left.
+    /// Waits while another thread receives; `None` if the node has left, also meanwhile.
     pub(super) fn new(shared: &'n Shared) -> Option<Self> {
-        if !shared.enter() {
-            return None;
+        loop {
+            // Nobody wakes those that wait for their turn when the node leaves.
+            match Self::within(shared, PAUSE) {
+                Ok(Some(receiver)) => return Some(receiver),
+                Ok(None) => {}
+                Err(_) => return None,
+            }
         }
-        Some(Self { inbox: ManuallyDrop::new(shared.inbox.lock()), shared })
     }
 
     /// The same, for no longer than that.
@@ -214,7 +221,14 @@ impl Listener {
 
 fn listen(shared: &Shared, stop: &AtomicBool, each: &mut impl FnMut(&Reading<'_>)) {
     let stop = || stop.load(Ordering::Acquire);
-    let Some(mut receiver) = Receiver::new(shared) else { return };
+    // Another may receive for long, even one that waits for this thread to stop.
+    let mut receiver = loop {
+        match Receiver::within(shared, PAUSE) {
+            Ok(Some(receiver)) => break receiver,
+            Ok(None) if !stop() => {}
+            _ => return,
+        }
+    };
     while !stop() {
         match receiver.read_unless(stop) {
             Ok(Some(reading)) => {
@@ -225,6 +239,8 @@ fn listen(shared: &Shared, stop: &AtomicBool, each: &mut impl FnMut(&Reading<'_>
             Err(RecvError::NotJoined) => return,
             Err(error) => {
                 tracing::error!(target: "shm_transport::node", node = %shared.id, %error, "not received");
+                // What is wrong may be so for a while.
+                thread::sleep(PAUSE);
             }
         }
     }

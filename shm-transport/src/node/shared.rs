@@ -289,6 +289,12 @@ impl Shared {
             && let Err(error) = pool.remove()
         {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "a pool stays");
+            // As long as a file says that it is this node's, its id must not become another's: the
+            // record goes with the process, and whoever finds it dead puts away both.
+            return;
+        }
+        if matches!(self.own().segment.has_name(), Ok(true)) {
+            return;
         }
         if let Err(error) = super::sweep::sweep_if_last(&self.domain, &member, &self.registry) {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");

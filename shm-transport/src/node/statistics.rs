@@ -29,7 +29,7 @@ pub struct Statistics {
     pub filtered: u64,
     /// Messages that could not be read.
     pub lost: u64,
-    /// Lanes into the node from other processes.
+    /// Lanes into the node from other processes; those between nodes of one process do not count.
     pub lanes_in: u64,
     /// Lanes that the node sends through at the moment; known only to the node itself.
     pub lanes_out: u64,

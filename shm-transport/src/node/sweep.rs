@@ -146,7 +146,7 @@ fn sweep_orphans(
             (_, true) => super::chunks::MAGIC,
             _ => continue,
         };
-        let Some(owner) = owner_in(domain, &name, magic) else { continue };
+        let Some(owner) = owner_in(domain, &name, magic)? else { continue };
         if table.has_records_of(owner) || table.convict(owner)?.dead().is_none() {
             continue;
         }
@@ -191,7 +191,7 @@ pub(super) fn sweep_one(
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
         if is_node(&name)
-            && owner_in(domain, &name, Magic::NODE) == Some(dead.id())
+            && owner_in(domain, &name, Magic::NODE)? == Some(dead.id())
             && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
         {
             swept.push(Swept::Segment(name));
@@ -238,20 +238,45 @@ fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<boo
                     return Ok(true);
                 }
             }
-            Ok((_, (_, false)))
-            | Err(SegmentError::NotFound { .. } | SegmentError::NotASegment { .. }) => {}
+            Ok((_, (_, false))) => {}
+            Err(error) if is_no_node_s(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(false)
 }
 
-/// Whose a segment is: asked before it is locked. `None` if that cannot be said.
-fn owner_in(domain: &Domain, name: &SegmentName, magic: Magic) -> Option<OwnerId> {
+/// Whose a segment is: asked before it is locked. `None` if it is nobody's, gone, or no segment.
+fn owner_in(
+    domain: &Domain,
+    name: &SegmentName,
+    magic: Magic,
+) -> Result<Option<OwnerId>, SegmentError> {
     let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
-        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), magic))
+        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), magic).ok().flatten())
     });
-    found.ok()?.1.ok()?
+    match found {
+        Ok((_, owner)) => Ok(owner),
+        Err(error) if is_no_node_s(&error) => Ok(None),
+        // Whose it is is not known, so that nothing may be forgotten yet.
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file with a node's name is none of this domain's nodes': gone, no segment, or not for
+/// this user to look into.
+fn is_no_node_s(error: &SegmentError) -> bool {
+    matches!(
+        error,
+        SegmentError::NotFound { .. }
+            | SegmentError::TooShort { .. }
+            | SegmentError::NotWholePages { .. }
+            | SegmentError::NotASegment { .. }
+            | SegmentError::NotAFile { .. }
+            | SegmentError::NotOurs { .. }
+            | SegmentError::NotOurGroup { .. }
+            | SegmentError::WrongMode { .. }
+    )
 }
 
 /// Takes the name of a segment away if it is `owner`'s.

@@ -226,7 +226,13 @@ fn strange_files_beside() {
     let here = builder(&place.domain, "here").heartbeat(Duration::from_millis(10)).join().unwrap();
     let mut child = Child::joined(&place, "there", "");
     here.send("there", &payload(1, 0, 100_000)).unwrap();
+    child.expect("send there here 2 0 1 100000", "sent");
+    crate::help::check(&here.recv().unwrap());
     child.kill();
+    crate::help::soon("its pool is put away", || {
+        assert!(here.try_recv().unwrap().is_none());
+        place.files().iter().filter(|name| name.contains(".pool.")).count() == 2
+    });
     crate::help::soon("the dead one is put away", || here.nodes().unwrap().len() == 1);
     crate::help::soon("with its file", || {
         !place.files().iter().any(|name| name.ends_with("there"))
@@ -399,4 +405,48 @@ fn labels_of_any_number() {
     let message = here.recv().unwrap();
     assert_eq!((message.label(), &*message), (label, &b"x"[..]));
     assert!(here.try_recv().unwrap().is_none());
+}
+
+/// A node whose file is locked holds up whoever connects to it, and nobody who sends to others.
+#[test]
+fn connecting_to_one_whose_file_is_locked() {
+    let place = Place::new();
+    let (here, other) = (join(&place, "here"), join(&place, "other"));
+    let mut child = Child::joined(&place, "there", "");
+    here.send("other", b"connected").unwrap();
+    let file = fs::File::open(place.path("node.there")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| here.send("there", b"x"));
+        std::thread::sleep(Duration::from_millis(100));
+        here.try_send("other", b"meanwhile").unwrap();
+        assert!(!connecting.is_finished(), "sending to the other has waited");
+        let found = connecting.join().unwrap();
+        assert!(matches!(found, Err(SendError::Segment(SegmentError::Busy { .. }))), "{found:?}");
+    });
+    drop(file);
+    here.send("there", &payload(1, 0, 100)).unwrap();
+    child.expect("receive there 10000", "here 1 0 100");
+    assert_eq!(&*other.recv().unwrap(), b"connected");
+    assert_eq!(&*other.recv().unwrap(), b"meanwhile");
+}
+
+/// A dead one's file is locked for longer than those wait who put away what it had: they come back
+/// to it.
+#[test]
+fn a_dead_one_s_file_is_locked() {
+    let place = Place::new();
+    let here = builder(&place.domain, "here").heartbeat(Duration::from_millis(20)).join().unwrap();
+    let mut child = Child::joined(&place, "there", "");
+    here.send("there", b"x").unwrap();
+    let file = fs::File::open(place.path("node.there")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    child.kill();
+    // Longer than a lock is waited for.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(place.path("node.there").exists());
+    drop(file);
+    crate::help::soon("it is put away", || !place.path("node.there").exists());
+    drop(here);
+    assert_eq!(place.files(), [""; 0]);
 }

@@ -144,3 +144,39 @@ fn names_that_look_alike() {
     drop(nodes);
     assert_eq!(place.files(), [""; 0]);
 }
+
+/// Of several that join one name at once, one gets it: also if it was a dead one's.
+#[test]
+fn a_race_for_a_name() {
+    let place = Place::new();
+    let watching = join(&place, "watching");
+    let mut racers: Vec<_> = (0..4).map(|_| Child::start(&place)).collect();
+    for round in 0..12 {
+        for racer in &mut racers {
+            racer.tell("join name");
+        }
+        let answers: Vec<_> = racers.iter_mut().map(Child::hear).collect();
+        let winner = answers.iter().position(|answer| answer == "joined");
+        let winner = winner.unwrap_or_else(|| panic!("{answers:?}"));
+        for (at, answer) in answers.iter().enumerate().filter(|(at, _)| *at != winner) {
+            let expected =
+                format!("Taken the name name is taken by process {}", racers[winner].pid());
+            assert!(answer.starts_with(&expected), "{at}: {answers:?}");
+        }
+        // A lane of its own, for that of `send` may lead to one of whose death nobody knows yet.
+        let mut sender = watching.sender("name").unwrap();
+        sender.send(&crate::help::payload(1, round, 100)).unwrap();
+        racers[winner].expect("receive name 10000", &format!("watching 1 {round} 100"));
+        if round % 2 == 0 {
+            racers[winner].kill();
+            racers[winner] = Child::start(&place);
+        } else {
+            racers[winner].expect("leave name", "left");
+        }
+    }
+    for racer in &mut racers {
+        racer.end();
+    }
+    drop(watching);
+    crate::help::leaves_nothing(&place);
+}

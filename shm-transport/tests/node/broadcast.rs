@@ -59,3 +59,23 @@ fn past_one_that_is_full() {
     }
     assert_eq!(place.files(), [""; 0]);
 }
+
+/// A dead one that came back gets large messages too.
+#[test]
+fn to_one_that_came_back() {
+    let place = Place::new();
+    let here = join(&place, "here");
+    for length in [100, 100_000] {
+        let mut child = Child::joined(&place, "there", "");
+        assert_eq!(here.broadcast(&crate::help::payload(1, 0, length)).unwrap(), 1);
+        child.kill();
+        crate::help::soon("its death is known", || here.broadcast(b"x").unwrap() == 0);
+        let mut child = Child::joined(&place, "there", "");
+        assert_eq!(here.broadcast(&crate::help::payload(1, 1, length)).unwrap(), 1);
+        child.expect("receive there 10000", &format!("here 1 1 {length}"));
+        child.expect("leave there", "left");
+        child.expect("join there", "joined");
+        assert_eq!(here.broadcast(&crate::help::payload(1, 2, length)).unwrap(), 1);
+        child.expect("receive there 10000", &format!("here 1 2 {length}"));
+    }
+}

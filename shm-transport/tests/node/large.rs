@@ -3,7 +3,7 @@
 use crate::child::Child;
 use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, resident, soon};
 use shm_transport::config::Full;
-use shm_transport::node::SendError;
+use shm_transport::node::{RecvError, SendError};
 use std::time::Duration;
 
 fn pools(place: &Place) -> usize {
@@ -143,4 +143,88 @@ fn no_chunk_is_free() {
     child.tell(&format!("receive-all there 1 0 {}", accepted + 2));
     sender.send(&payload(1, accepted + 1, 1 << 20)).unwrap();
     assert_eq!(child.hear(), "received");
+}
+
+/// A receiver dies, another gets its place in the pool, and only then the sender to the dead one
+/// goes.
+#[test]
+fn a_place_that_is_another_s_by_now() {
+    let place = Place::new();
+    let heartbeat = Duration::from_millis(20);
+    let here = builder(&place.domain, "here").heartbeat(heartbeat).join().unwrap();
+    for by_name in [false, true] {
+        let mut dead = Child::joined(&place, "dead", "heartbeat=20");
+        let mut sender = here.sender("dead").unwrap();
+        if by_name {
+            here.send("dead", &payload(1, 0, 100_000)).unwrap();
+        } else {
+            sender.send(&payload(1, 0, 100_000)).unwrap();
+        }
+        dead.kill();
+        soon("its death is noted", || sender.try_send(b"x").is_err());
+        soon("it is put away", || here.nodes().unwrap().len() == 1);
+        let other = join(&place, "other");
+        let mut to_other = here.sender("other").unwrap();
+        drop(to_other.grant(100_000).unwrap());
+        drop(sender);
+        assert!(here.send("dead", b"x").is_err());
+        let third = join(&place, "third");
+        here.send("third", &payload(3, 0, 100_000)).unwrap();
+        to_other.send(&payload(2, 0, 100_000)).unwrap();
+        assert_eq!(check(&other.recv_timeout(PATIENCE).unwrap().unwrap()), (2, 0));
+        assert_eq!(check(&third.recv_timeout(PATIENCE).unwrap().unwrap()), (3, 0));
+    }
+}
+
+/// Chunks that were lent to one that leaves without reading them come back, also while its senders
+/// stay.
+#[test]
+fn a_receiver_that_leaves_gives_chunks_back() {
+    let place = Place::new();
+    for far in [false, true] {
+        let here = builder(&place.domain, "here").full(Full::Error).max_message(1 << 20);
+        let here = here.join().unwrap();
+        let other = join(&place, "other");
+        let near = (!far).then(|| join(&place, "there"));
+        let mut child = far.then(|| Child::joined(&place, "there", ""));
+        let mut sender = here.sender("there").unwrap();
+        while sender.try_send(&[1; 1 << 20]).is_ok() {}
+        assert!(matches!(here.send("other", &[1; 1 << 20]), Err(SendError::Full { .. })));
+        if let Some(near) = &near {
+            near.leave().unwrap();
+        }
+        if let Some(child) = &mut child {
+            child.expect("leave there", "left");
+        }
+        assert!(matches!(sender.try_send(b"x"), Err(SendError::Left { .. })));
+        here.send("other", &payload(1, 0, 1 << 20)).unwrap();
+        assert_eq!(check(&other.recv().unwrap()), (1, 0));
+    }
+}
+
+/// The way to a large message fails for want of descriptors: the message stays.
+#[test]
+fn no_descriptors_for_a_pool() {
+    const TEST: &str = "large::no_descriptors_for_a_pool";
+    if !crate::segment_help::is_alone(TEST) {
+        return crate::segment_help::alone(TEST);
+    }
+    let place = Place::new();
+    let (here, there) = (join(&place, "here"), join(&place, "there"));
+    here.send("there", b"before").unwrap();
+    here.send("there", &payload(1, 0, 60_000)).unwrap();
+    here.send("there", b"behind").unwrap();
+    assert_eq!(&*there.recv().unwrap(), b"before");
+    let limit = rustix::process::Resource::Nofile;
+    let before = rustix::process::getrlimit(limit);
+    let none = rustix::process::Rlimit { current: Some(3), maximum: before.maximum };
+    rustix::process::setrlimit(limit, none).unwrap();
+    let refused: Vec<_> = (0..3).map(|_| there.try_recv()).collect();
+    rustix::process::setrlimit(limit, before).unwrap();
+    for refused in refused {
+        assert!(matches!(refused, Err(RecvError::NotYet { .. })), "{refused:?}");
+    }
+    assert_eq!(check(&there.recv().unwrap()), (1, 0));
+    assert_eq!(&*there.recv().unwrap(), b"behind");
+    assert_eq!(there.stats().lost, 0);
 }

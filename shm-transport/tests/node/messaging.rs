@@ -329,3 +329,116 @@ fn quiet_lanes_among_many() {
         assert_eq!(check(&message.expect("it is forgotten")), (from, 2));
     }
 }
+
+/// A listener that waits for its turn is stopped all the same.
+#[test]
+fn listeners_that_wait_for_their_turn() {
+    let place = Place::new();
+    let node = join(&place, "node");
+    let first = node.on_message(|_| ()).unwrap();
+    thread::sleep(Duration::from_millis(5));
+    let second = node.on_message(|_| ()).unwrap();
+    let (told, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let hung = told.clone();
+        scope.spawn(move || {
+            drop(second);
+            told.send("the second of two").unwrap();
+        });
+        assert_eq!(heard.recv_timeout(PATIENCE), Ok("the second of two"));
+        drop(first);
+        let node = &node;
+        scope.spawn(move || {
+            let receiver = node.receiver().unwrap();
+            drop(node.on_message(|_| ()).unwrap());
+            drop(receiver);
+            hung.send("beside a receiver").unwrap();
+        });
+        assert_eq!(heard.recv_timeout(PATIENCE), Ok("beside a receiver"));
+    });
+}
+
+/// Whoever waits for its turn to receive learns that the node has left, also if that is one's own
+/// callback.
+#[test]
+fn leaving_ends_waiting_for_a_turn() {
+    let place = Place::new();
+    let node = std::sync::Arc::new(join(&place, "node"));
+    let receiver = node.receiver().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| node.recv());
+        thread::sleep(Duration::from_millis(5));
+        node.leave().unwrap();
+        assert!(matches!(waiting.join().unwrap(), Err(RecvError::NotJoined)));
+    });
+    drop(receiver);
+
+    let node = std::sync::Arc::new(join(&place, "again"));
+    let (told, heard) = mpsc::channel();
+    let inner = std::sync::Arc::downgrade(&node);
+    let listener = node
+        .on_message(move |_| {
+            let node = inner.upgrade().unwrap();
+            told.send(None).unwrap();
+            // There is no message that it could get.
+            told.send(Some(node.recv().map(drop))).unwrap();
+        })
+        .unwrap();
+    node.send("again", b"x").unwrap();
+    assert!(heard.recv_timeout(PATIENCE).unwrap().is_none());
+    thread::sleep(Duration::from_millis(5));
+    node.leave().unwrap();
+    let found = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(found, Some(Err(RecvError::NotJoined))), "{found:?}");
+    assert!(listener.join());
+}
+
+/// A message in a lane that is cool, of whose bit nothing came: its sender was killed, or stopped,
+/// in between.
+#[test]
+fn a_cool_lane_without_its_bit() {
+    use shm_primitives::layout::node::NodeLayout;
+    use shm_transport::member::Member;
+    use shm_transport::park::FutexPark;
+    use shm_transport::segment::{OpenOptions, Segment, SegmentError};
+    let place = Place::new();
+    for (wait, trying) in [(Wait::Poll, false), (Wait::Adaptive, true), (Wait::Block, false)] {
+        let here = builder(&place.domain, "here").wait(wait).join().unwrap();
+        let member = Member::join(&place.domain, "by hand").unwrap();
+        let named = crate::segment_help::name("node.here");
+        let opened = Segment::open(&place.domain, &named, OpenOptions::new(4096), |_| {
+            Ok::<_, SegmentError>(())
+        });
+        let (segment, ()) = opened.unwrap();
+        // SAFETY: it keeps the protocol here, and the segment outlives it.
+        let layout = unsafe { NodeLayout::attach(segment.region()) }.unwrap();
+        let park = FutexPark::new();
+        let mut writers: Vec<_> = (0..17)
+            .map(|_| {
+                let reserved = layout.lanes().reserve(member.id()).unwrap();
+                let (offset, length) = layout.place_of(reserved.lane()).unwrap();
+                segment.allocate(offset..offset + length).unwrap();
+                let mut writer = reserved.open(b"by hand").unwrap();
+                writer.announce(&park);
+                writer
+            })
+            .collect();
+        let receive = |time: Duration| {
+            let begun = std::time::Instant::now();
+            loop {
+                let found = if trying { here.try_recv() } else { here.recv_timeout(time) };
+                let found = found.unwrap().map(|message| message.len());
+                if found.is_some() || begun.elapsed() > time {
+                    return found;
+                }
+            }
+        };
+        assert_eq!(receive(Duration::from_millis(50)), None);
+        writers[5].ring().push(&[0; 20]).unwrap();
+        assert_eq!(receive(Duration::from_secs(5)), Some(12), "{wait}, {trying}");
+        drop(writers);
+        here.leave().unwrap();
+        // SAFETY: its lanes were given up.
+        unsafe { member.leave() }.unwrap();
+    }
+}

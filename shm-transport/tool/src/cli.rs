@@ -2,6 +2,7 @@
 
 use crate::commands::Demo;
 use crate::failure::Failure;
+use crate::look::Snapshot;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -156,6 +157,9 @@ pub struct Inspect {
     /// Show the bytes of the header and of each part's header too
     #[arg(long)]
     pub raw: bool,
+    /// Look at so many bytes at most, from the beginning; they are copied
+    #[arg(long, value_name = "BYTES", default_value_t = Snapshot::MOST)]
+    pub limit: u64,
     /// How to print.
     #[command(flatten)]
     pub format: Format,

@@ -61,9 +61,12 @@ fn all_of_it_as_json() {
         let times = &one["round_trip_48"];
         let times = ["p50", "p90", "p99", "p99_9", "max"].map(|key| times[key].as_u64().unwrap());
         assert!(times[0] > 0 && times.is_sorted(), "{one}");
-        assert!(one["throughput_16384"]["bytes_per_second"].as_f64().unwrap() > 0.0, "{one}");
+        // Of UDP's nothing may come in so short a time.
+        let may_lose = one["medium"] == "UDP loopback";
+        let speed = one["throughput_16384"]["bytes_per_second"].as_f64().unwrap();
+        assert!(speed > 0.0 || may_lose, "{one}");
         let lost = one["throughput_48"]["lost"].as_f64().unwrap();
-        assert!(lost == 0.0 || one["medium"] == "UDP loopback", "{one}");
+        assert!(lost == 0.0 || may_lose, "{one}");
     }
 
     assert_eq!(facts["end"]["segments"].as_u64(), Some(0));

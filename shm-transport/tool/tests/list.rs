@@ -80,6 +80,9 @@ fn foreign_files_are_notes() {
     std::fs::write(std::path::Path::new(place.directory()).join("shm.x.y"), "").unwrap();
     let done = shm(&["list", "--directory", place.directory()]).with(0);
     assert!(!done.out.contains('\u{1b}'), "{done:?}");
+    let arguments = ["list", "--color", "always", "--directory", place.directory()];
+    let coloured = shm(&arguments).with(0).out;
+    assert!(coloured.contains('\u{1b}') && !coloured.contains("\u{1b}[31mred"), "{coloured:?}");
     for text in ["foreign", "a symbolic link", "a directory", "is no segment", "begins with zeros"]
     {
         assert!(done.out.contains(text), "{text}: {done:?}");
@@ -136,6 +139,33 @@ fn what_may_not_be_read_is_said() {
         eprintln!("skipped: this user may read everything");
     } else {
         assert!(found["domains"][0]["notes"].to_string().contains("may not be read"), "{found}");
+        assert_eq!(found["domains"][0]["segments"][1]["state"], "unreadable");
+    }
+    process.kill();
+}
+
+/// Another user sees that there is something, and whose; he is nobody here.
+#[test]
+fn another_user_sees_names_alone() {
+    let place = Place::new();
+    let process = place.process();
+    // Where another user may run it.
+    let program = std::path::Path::new("/tmp").join(place.domain.name());
+    std::fs::copy(env!("CARGO_BIN_EXE_shm"), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    command.args(["list", "--json", "--domain", place.domain.name()]);
+    let done = command.output();
+    std::fs::remove_file(&program).unwrap();
+    match done {
+        Ok(done) if done.status.success() => {
+            let found: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+            let domain = &found["domains"][0];
+            assert_eq!(domain["segments"][1]["state"], "unreadable", "{found}");
+            assert_eq!(domain["notes"].as_array().unwrap().len(), 1, "said once: {found}");
+        }
+        _ => eprintln!("skipped: this user cannot be another"),
     }
     process.kill();
 }

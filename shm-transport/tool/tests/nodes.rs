@@ -48,6 +48,26 @@ fn what_waits_in_a_lane_is_seen() {
     });
 }
 
+/// What was not looked at is not judged.
+#[test]
+fn a_limit_is_kept() {
+    let place = Place::new();
+    let mut screen = place.start("screen", &["recv", "screen"]);
+    screen.signal(rustix::process::Signal::STOP);
+    node(&place, "camera").send("screen", &[0; 92]).unwrap();
+    assert!(
+        place.shm(&["inspect", "node.screen", "--limit", "0"]).with(1).err.contains("with zeros")
+    );
+    // The header's page; of the lane there are at least two more.
+    let found = place.shm(&["inspect", "node.screen", "--json", "--limit", "4096"]).with(0).json();
+    assert!(found["left_out"].as_u64().unwrap() >= 8192, "{found}");
+    assert_eq!(part(&found, "lane area")["left_out"], "not looked at: see --limit");
+    let found = place.shm(&["inspect", "node.screen", "--json"]).with(0).json();
+    assert_eq!(part(&found, "lane area")["senders"][0]["frames"], 1);
+    let text = place.shm(&["inspect", "node.screen", "--limit", "4096"]).with(0).out;
+    assert!(text.contains("were not looked at") && text.contains("see --limit"), "{text}");
+}
+
 /// A lane overwritten is found in a node that is alive, and one that is dead.
 #[test]
 fn damage_in_a_lane_is_found() {
@@ -94,6 +114,14 @@ fn a_pool_is_seen_and_goes_when_it_is_read() {
     screen.done().with(0);
 }
 
+struct Stopping<'s>(&'s AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Looked at while everything changes: what seems wrong for a moment is not said.
 #[test]
 fn what_is_at_work_is_sound() {
@@ -105,6 +133,8 @@ fn what_is_at_work_is_sound() {
     let reading = thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        // Also if something below fails.
+        let stopping = Stopping(&stop);
         scope.spawn(|| {
             let mut sender = camera.sender("screen").unwrap();
             let mut size = 0;
@@ -119,7 +149,7 @@ fn what_is_at_work_is_sound() {
             }
             place.shm(&["list"]).with(0);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
     });
     drop(screen);
     let _ = reading.join().unwrap();
@@ -168,4 +198,67 @@ fn a_dry_run_changes_nothing() {
     assert!(names() == before && bytes() == contents);
     place.shm(&["clean", "--yes"]).with(0);
     assert_eq!(names(), []);
+}
+
+/// Whatever stands in the files of a domain, each command that looks at them ends, and without a
+/// panic.
+#[test]
+fn any_words_are_looked_at() {
+    let place = Place::new();
+    let mut screen = place.start("screen", &["recv", "screen"]);
+    screen.signal(rustix::process::Signal::STOP);
+    let camera = node(&place, "camera");
+    camera.send("screen", &[0; 92]).unwrap();
+    camera.send("screen", &[0; 100_000]).unwrap();
+    // The same in a directory apart, where nobody is disturbed.
+    let apart = Place::apart();
+    let mut files = Vec::new();
+    for name in place.domain.segments().unwrap() {
+        let name = name.unwrap();
+        let copy = apart.domain.path_of(&name);
+        let mut cp = std::process::Command::new("cp");
+        cp.arg("--sparse=always").arg(place.domain.path_of(&name)).arg(&copy);
+        assert!(cp.status().unwrap().success());
+        files.push((name.as_str().to_owned(), copy));
+    }
+    assert_eq!(files.len(), 5, "members, registry, two nodes, a pool");
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    for (name, path) in &files {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let length = file.metadata().unwrap().len();
+        for round in 0..8 {
+            // Of the header and the table of parts, or of the parts behind them.
+            let range = if round % 2 == 0 { 256 } else { length.min(64 << 10) };
+            let mut before = Vec::new();
+            for _ in 0..1 + next() % 4 {
+                let at = next() % range / 4 * 4;
+                let mut word = [0; 4];
+                file.read_exact_at(&mut word, at).unwrap();
+                before.push((at, word));
+                let value = match next() % 4 {
+                    0 => 0,
+                    1 => u32::MAX,
+                    2 => 1 << (next() % 32),
+                    _ => next() as u32,
+                };
+                file.write_all_at(&value.to_le_bytes(), at).unwrap();
+            }
+            let inspect = ["inspect", name.as_str()];
+            let top = ["top", "-n", "1", "-i", "0"];
+            for arguments in [&inspect[..], &["list"], &["metrics"], &["clean"], &top] {
+                let done = apart.shm(arguments);
+                assert!(matches!(done.code, 0 | 1 | 3), "{name} {before:?}: {done:?}");
+                assert!(!done.err.contains("panic"), "{name} {before:?}: {done:?}");
+            }
+            for (at, word) in before.into_iter().rev() {
+                file.write_all_at(&word, at).unwrap();
+            }
+        }
+    }
 }

@@ -134,7 +134,10 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
             },
             Ok(None) => (
                 Fate::Kept,
-                format!("the domain has no members: nothing proves its owner {id} dead"),
+                format!(
+                    "the domain has no members: nothing proves its owner {id} dead; remove the \
+                     file if no process of the domain runs"
+                ),
             ),
             Err(error) => (Fate::Kept, format!("nothing proves its owner {id} dead: {error}")),
         };
@@ -306,6 +309,7 @@ impl Report for Cleaning {
             )
         };
         match (self.done, sum(Fate::Dead), sum(Fate::Removed)) {
+            (true, _, (0, _)) => writeln!(page, "nothing was removed"),
             (true, _, removed) => writeln!(page, "removed {}", said(removed)),
             (false, (0, _), _) => writeln!(page, "nothing of the dead"),
             (false, dead, _) => {

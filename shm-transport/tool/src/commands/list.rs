@@ -43,7 +43,7 @@ struct SegmentRow {
     name: String,
     /// Its magic, if it is a segment.
     kind: Option<String>,
-    state: Option<&'static str>,
+    state: &'static str,
     /// The id of its owner, if it has one.
     owner: Option<String>,
     owner_state: Option<Life>,
@@ -133,8 +133,14 @@ fn segment(file: &DomainFile, notes: &mut Vec<String>) -> Option<SegmentRow> {
         }
     };
     let header = Snapshot::limited(&file.path, GLANCE).and_then(|copy| Header::of(&copy));
+    let mut state = "foreign";
     let header = match header {
         Ok(header) => Some(header),
+        Err(LookError::Denied { owner, .. }) => {
+            state = "unreadable";
+            denied(notes, owner);
+            None
+        }
         Err(error) if error.is_not_found() => return None,
         Err(error) => {
             note(notes, &error);
@@ -153,7 +159,7 @@ fn segment(file: &DomainFile, notes: &mut Vec<String>) -> Option<SegmentRow> {
     Some(SegmentRow {
         name: file.segment.to_string(),
         kind: header.as_ref().map(|header| header.magic.to_string().replace('"', "")),
-        state: header.as_ref().map(Header::state_text),
+        state: header.as_ref().map_or(state, Header::state_text),
         owner: owner.map(short),
         owner_state: owner.map(|_| Life::Unknown),
         size: seen.size,
@@ -162,8 +168,18 @@ fn segment(file: &DomainFile, notes: &mut Vec<String>) -> Option<SegmentRow> {
     })
 }
 
+fn denied(notes: &mut Vec<String>, owner: u32) {
+    add(notes, format!("user {owner}'s segments may not be read: look as that user, or as root"));
+}
+
 fn note(notes: &mut Vec<String>, error: &LookError) {
-    let text = error.to_string();
+    match error {
+        LookError::Denied { owner, .. } => denied(notes, *owner),
+        error => add(notes, error.to_string()),
+    }
+}
+
+fn add(notes: &mut Vec<String>, text: String) {
     if !notes.contains(&text) {
         notes.push(text);
     }
@@ -200,8 +216,7 @@ impl DomainRow {
         )?;
         let mut table = Table::new(["SEGMENT", "KIND", "STATE", "RESIDENT", "SIZE", "OWNER"]);
         for segment in &self.segments {
-            let state = segment.state.unwrap_or("foreign");
-            let style = if state == "ready" { FAINT } else { WARNING };
+            let style = if segment.state == "ready" { FAINT } else { WARNING };
             let owner = match (&segment.owner, segment.owner_state) {
                 (Some(owner), Some(life)) => {
                     Cell::new(format!("{owner} {}", life.text())).style(style_of(life))
@@ -211,7 +226,7 @@ impl DomainRow {
             table.row([
                 Cell::new(&segment.name),
                 Cell::new(segment.kind.as_deref().unwrap_or("?")),
-                Cell::new(state).style(style),
+                Cell::new(segment.state).style(style),
                 Cell::number(output::bytes(segment.resident)),
                 Cell::number(output::bytes(segment.size)),
                 owner,

@@ -15,6 +15,8 @@ const HEAD: u64 = 4096;
 /// What `shm_primitives::lane` documents: bytes before a lane's data, and of its ring's header,
 /// which is at their end.
 const LANE_HEAD: u64 = 4096;
+/// Bytes of a part that are looked at, whatever its length is said to be: more than any node has.
+const MOST: u64 = 4 << 20;
 const RING_HEAD: u64 = 256;
 
 /// What a node has counted, as `shm_transport::node::Statistics` says.
@@ -37,7 +39,7 @@ impl Counts {
         let part = usize::try_from(entry.offset).ok().zip(usize::try_from(entry.length).ok());
         let part = part.and_then(|(offset, length)| copy.region().part(offset, length));
         let part = part.ok_or("they are not there")?;
-        let count = part.len() / size_of::<CounterLine>();
+        let count = part.len().min(MOST as usize) / size_of::<CounterLine>();
         let lines = CounterLine::slice_at(&part, count).map_err(|error| error.to_string())?;
         for (number, line) in lines.iter().enumerate() {
             let [a, b, c, d, ..] = line.values();
@@ -126,7 +128,7 @@ impl NodeFile {
         let wrong = |why: String| LookError::Foreign { path: self.copy.seen().path.clone(), why };
         for kind in [Kind::WAKE_WORD, Kind::SLOT_TABLE, Kind::COUNTERS] {
             if let Some(Entry { offset, length, .. }) = self.header.part(kind) {
-                self.copy.fetch(*offset, *length)?;
+                self.copy.fetch(*offset, (*length).min(MOST))?;
             }
         }
         let counts = Counts::of(&self.copy, &self.header).map_err(wrong)?;

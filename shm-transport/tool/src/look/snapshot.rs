@@ -26,11 +26,13 @@ pub struct Snapshot {
     seen: Seen,
     /// Bytes that were there and have not been copied.
     left_out: u64,
+    /// Where the first of them is.
+    cut: u64,
 }
 
 impl Snapshot {
     /// Bytes that are copied at most, from the beginning.
-    const MOST: u64 = 48 << 20;
+    pub const MOST: u64 = 48 << 20;
     /// Bytes that a copy is long at most.
     const LONGEST: u64 = 1 << 40;
 
@@ -67,7 +69,7 @@ impl Snapshot {
         let size = usize::try_from(length)
             .map_err(|_| no_copy(format!("{length} bytes are more than addresses")))?;
         let mapping = Mapping::of(&memory, size).map_err(|error| no_copy(error.to_string()))?;
-        Ok(Self { mapping, memory, file, seen, left_out: 0 })
+        Ok(Self { mapping, memory, file, seen, left_out: 0, cut: u64::MAX })
     }
 
     /// Copies those bytes, now or once more. What is not there stays as it is.
@@ -116,7 +118,10 @@ impl Snapshot {
             let stop = until.min(at.saturating_add(most - copied));
             self.fetch_with(at, stop, &mut buffer)?;
             copied += stop - at;
-            self.left_out += until - stop;
+            if stop < until {
+                self.left_out += until - stop;
+                self.cut = self.cut.min(stop);
+            }
             at = until;
         }
         Ok(())
@@ -143,6 +148,11 @@ impl Snapshot {
     /// Bytes that were there and were not copied.
     pub fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    /// Whether nothing of that range was left out.
+    pub fn has(&self, at: u64, len: u64) -> bool {
+        at.saturating_add(len) <= self.cut
     }
 
     /// Bytes of the copy; `None` if they do not all lie in the file.

@@ -29,6 +29,11 @@ pub struct Held {
 }
 
 impl TableShape {
+    /// As many as there can be.
+    const MOST_SLOTS: u32 = 1 << 20;
+    /// Bytes of a slot that are believed: what is larger is no table of anything.
+    const MOST_BYTES: u32 = 1 << 20;
+
     /// That of the table at `offset`, of `length` bytes.
     pub fn at(copy: &Snapshot, offset: u64, length: u64) -> Result<Self, String> {
         let words = copy.words::<16>(offset).ok_or("it is not there")?;
@@ -36,10 +41,14 @@ impl TableShape {
             Self { offset, slots: words[5], stride: words[6], live: words[7], entry: words[9] };
         let Self { slots, stride, live, entry, .. } = this;
         let needed = 12 + 4 * u64::from(live) + 2 * u64::from(entry);
-        if slots == 0 || slots > 1 << 20 {
+        if slots == 0 || slots > Self::MOST_SLOTS {
             return Err(format!("{slots} slots cannot be"));
         }
-        if !stride.is_multiple_of(64) || !entry.is_multiple_of(4) || needed > u64::from(stride) {
+        if stride > Self::MOST_BYTES
+            || !stride.is_multiple_of(64)
+            || !entry.is_multiple_of(4)
+            || needed > u64::from(stride)
+        {
             return Err(format!("slots of {stride} bytes with entries of {entry} cannot be"));
         }
         if 64 + u64::from(slots) * u64::from(stride) > length {

@@ -76,8 +76,8 @@ pub enum Told {
     Streamed { sent: u64 },
     /// The other end of a measurement is there.
     Ready,
-    /// What came, from the first message to the last.
-    Sunk { messages: u64, nanoseconds: u64 },
+    /// How many messages came, and how many of them in the time that was taken.
+    Sunk { messages: u64, timed: u64, nanoseconds: u64 },
     /// It has left.
     Left,
     /// It could not.

@@ -90,7 +90,7 @@ pub fn run(global: &Global, options: &Inspect) -> Result<(), Failure> {
     let (path, members) = place(global, &options.segment)?;
     let mut attempt = 1;
     let inspection = loop {
-        let found = inspect(&path, members.as_deref(), options.raw).map_err(|error| {
+        let found = inspect(&path, members.as_deref(), options).map_err(|error| {
             if error.is_not_found() { Failure::Nothing(error.to_string()) } else { error.into() }
         })?;
         if found.sound || attempt == ATTEMPTS {
@@ -122,12 +122,12 @@ fn place(global: &Global, segment: &str) -> Result<(PathBuf, Option<PathBuf>), F
 fn inspect(
     path: &Path,
     members: Option<&Path>,
-    raw: bool,
+    options: &Inspect,
 ) -> Result<Inspection, crate::look::LookError> {
-    let copy = Snapshot::of(path)?;
+    let copy = Snapshot::limited(path, options.limit)?;
     let header = Header::of(&copy)?;
     // Before parts are attached to, which may write to the copy.
-    let raw = raw.then(|| dumps(&copy, &header));
+    let raw = options.raw.then(|| dumps(&copy, &header));
     // After the copy: an id in it is known to the members by now.
     let members = members.and_then(|path| Members::at(path).ok().flatten());
     let who = Who { members };

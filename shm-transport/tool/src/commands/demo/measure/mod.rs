@@ -15,7 +15,7 @@ pub use medium::{Medium, Task};
 use super::cast::Stage;
 use super::{step, text};
 use crate::failure::Failure;
-use crate::output::{self, FAINT, GOOD, HEADING, Report};
+use crate::output::{self, FAINT, GOOD, HEADING, Report, WARNING};
 use anstyle::Style;
 use rounds::Course;
 use serde::Serialize;
@@ -128,6 +128,25 @@ pub fn heading(page: &mut dyn Write, time: Duration) -> io::Result<()> {
     row(page, HEADING, names)
 }
 
+/// Whether there is too little to measure with; what to say then.
+fn disturbance() -> Option<String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores == 1 {
+        return Some(
+            "Both sides share one core: who polls or spins keeps the other waiting".into(),
+        );
+    }
+    let load = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = load.split(' ').next()?.parse().ok()?;
+    // One of them may be this program itself.
+    (load > cores as f64).then(|| {
+        format!(
+            "This machine is busy, a load of {load:.0} on {cores} cores: who polls or spins \
+             suffers most"
+        )
+    })
+}
+
 impl Report for Measured {
     fn show(&self, page: &mut dyn Write) -> io::Result<()> {
         let RoundTrips { p50, p90, p99, p99_9, max, .. } = self.round_trip_48;
@@ -145,6 +164,9 @@ impl Report for Measured {
 
 /// What stands below them.
 pub fn notes(page: &mut dyn Write, all: &[Measured]) -> io::Result<()> {
+    if let Some(disturbance) = disturbance() {
+        writeln!(page, "  {WARNING}{disturbance}. Measure again when it is quiet.{WARNING:#}")?;
+    }
     let median = |medium: Medium| {
         let is_it = |one: &&Measured| (one.medium, one.waits) == (medium.name(), medium.waits());
         all.iter().find(is_it).map_or(0, |one| one.round_trip_48.p50)

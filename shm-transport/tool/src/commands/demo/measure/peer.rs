@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use shm_transport::domain::Domain;
 use std::hint::black_box;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Name of the node of who measures.
 pub const PROBE: &str = "probe";
@@ -20,7 +20,9 @@ pub fn serve(domain: &Domain, medium: Medium, task: Task, bytes: usize) -> Resul
         let node = node(domain, PEER, medium)?;
         let sender = node.sender(PROBE).map_err(Failure::because)?;
         let receiver = node.receiver().map_err(Failure::because)?;
-        tell(&Told::Ready)?;
+        if task == Task::Echo {
+            tell(&Told::Ready)?;
+        }
         work(receiver, sender, task, bytes)
     } else {
         let input = Reading::new(medium, io::stdin());
@@ -31,7 +33,11 @@ pub fn serve(domain: &Domain, medium: Medium, task: Task, bytes: usize) -> Resul
 fn work(input: impl Input, output: impl Output, task: Task, bytes: usize) -> Result<(), Failure> {
     match task {
         Task::Echo => echo(input, output),
-        Task::Sink => sink(input, bytes),
+        Task::Sink => {
+            // Standard output is not the medium here.
+            tell(&Told::Ready)?;
+            sink(input, bytes)
+        }
     }
 }
 
@@ -45,22 +51,29 @@ fn echo(mut input: impl Input, mut output: impl Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads what comes, and tells how much that was.
+/// Reads what comes, and tells how much that was. The clock begins with what comes first, which
+/// may be much at once, and is not counted as come in that time.
 fn sink(mut input: impl Input, bytes: usize) -> Result<(), Failure> {
     let (mut came, mut sum) = (0, 0u64);
     let mut each = |message: &[u8]| {
         came += message.len();
         sum = sum.wrapping_add(read(message));
+        came
     };
-    let mut first = None;
-    while input.receive(&mut each)? {
-        first.get_or_insert_with(Instant::now);
+    let mut first = 0;
+    let mut more = input.receive(&mut |message| first = each(message))?;
+    let begun = Instant::now();
+    while more {
+        more = input.receive(&mut |message| {
+            each(message);
+        })?;
     }
-    let time = first.map_or(Duration::ZERO, |first| first.elapsed());
+    let time = begun.elapsed();
     black_box(sum);
     let messages = (came / bytes) as u64;
+    let timed = ((came - first) / bytes) as u64;
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    Ok(tell(&Told::Sunk { messages, nanoseconds })?)
+    Ok(tell(&Told::Sunk { messages, timed, nanoseconds })?)
 }
 
 /// Reads every byte.

@@ -72,6 +72,7 @@ impl Course<'_> {
         // What came is told by a pipe, and nothing goes the other way.
         let Ends { output, stdin, .. } = Ends::of(self.medium)?;
         let mut peer = self.start(Task::Sink, stdin, Stdio::piped(), None)?;
+        let Told::Ready = peer.next(PATIENCE)? else { return Err(peer.confused()) };
         let mut output = Some(Writing(self.medium, output));
         let mut sent = 0;
         if let Some(output) = &mut output {
@@ -172,14 +173,16 @@ impl Course<'_> {
 
     /// What came of what was sent.
     fn count(self, sent: u64, told: &Told, peer: &Actor) -> Result<Throughput, Failure> {
-        let &Told::Sunk { messages, nanoseconds } = told else { return Err(peer.confused()) };
+        let &Told::Sunk { messages, timed, nanoseconds } = told else {
+            return Err(peer.confused());
+        };
         if messages < sent && !self.medium.may_lose() || messages > sent {
             let (name, waits) = (self.medium.name(), self.medium.waits());
             return Err(Failure::because(format!(
                 "measuring {name} (who waits {waits}): {messages} messages came of {sent}"
             )));
         }
-        let per_second = text::rate(messages, nanoseconds);
+        let per_second = text::rate(timed, nanoseconds);
         Ok(Throughput {
             messages_per_second: per_second,
             bytes_per_second: per_second * self.bytes as f64,
