@@ -166,6 +166,15 @@ impl Pool {
         // Chunks of whole pages stand at its end.
         let chunks: usize = classes.iter().map(|class| class.0 as usize * class.1 as usize).sum();
         let create = CreateOptions::sparse(whole, whole.saturating_sub(chunks));
+        // One under our own id is of somebody before us who could not take it away.
+        let of_ours = |segment: &Segment| {
+            let found = layout::owner_of(&segment.region(), MAGIC);
+            Ok::<_, SegmentError>(matches!(found, Ok(None)) || found == Ok(Some(owner)))
+        };
+        if domain.path_of(&pool_of(owner)).exists() {
+            // Should it fail, making one says what is in the way.
+            let _ = Segment::unlink(domain, &pool_of(owner), OpenOptions::new(HEADER), of_ours);
+        }
         let (segment, (marks, pool, control)) =
             Segment::create(domain, &pool_of(owner), create, |segment| {
                 // SAFETY: what is made of it stands before the segment in a `Pool`, or is dropped

@@ -43,6 +43,15 @@ pub(super) struct Keeper {
     node: Arc<OnceLock<Weak<Shared>>>,
 }
 
+/// Gives up at last what [`Shared::enter`] began.
+struct Inside(Arc<Shared>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.exit();
+    }
+}
+
 /// What the thread is told.
 #[derive(Debug)]
 struct Orders {
@@ -78,8 +87,9 @@ impl Keeper {
             thread::Builder::new().name(name).stack_size(256 << 10).spawn({
                 let shared = Arc::clone(&shared);
                 move || {
-                    keep(&shared, &orders);
-                    shared.exit();
+                    // Also if the clock, which is the user's, panics.
+                    let inside = Inside(shared);
+                    keep(&inside.0, &orders);
                 }
             })
         });

@@ -442,3 +442,26 @@ fn a_cool_lane_without_its_bit() {
         unsafe { member.leave() }.unwrap();
     }
 }
+
+/// Who sends nothing but what is filtered out, without a pause, keeps nobody from coming back.
+#[test]
+fn a_flood_of_what_is_filtered_out() {
+    let place = Place::new();
+    let here = builder(&place.domain, "here").filter(Filter::ALL.group(1)).join().unwrap();
+    let there = join(&place, "there");
+    let mut sender = there.sender("here").unwrap().full(Full::Drop);
+    let (stop, stopped) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                sender.send(b"for nobody").unwrap();
+            }
+        });
+        for _ in 0..20 {
+            assert!(here.recv_timeout(Duration::from_millis(5)).unwrap().is_none());
+            assert!(here.try_recv().unwrap().is_none());
+        }
+        drop(stop);
+    });
+    assert!(here.stats().filtered > 0);
+}
