@@ -78,8 +78,9 @@ impl Keeper {
             thread::Builder::new().name(name).stack_size(256 << 10).spawn({
                 let shared = Arc::clone(&shared);
                 move || {
+                    // Also if the node's clock panics.
+                    let _inside = Inside(&shared);
                     keep(&shared, &orders);
-                    shared.exit();
                 }
             })
         });
@@ -126,6 +127,15 @@ impl Orders {
     fn hear(&self) {
         let mut count = [0; 8];
         let _ = read(&self.news, &mut count);
+    }
+}
+
+/// The thread's use of the node.
+struct Inside<'k>(&'k Shared);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.exit();
     }
 }
 
@@ -323,7 +333,16 @@ impl Rounds<'_> {
     fn put_away(&self, dead: Dead<OwnerId>) -> bool {
         let Shared { domain, registry, id, .. } = self.shared;
         let mut swept = Vec::new();
-        match sweep::sweep_one(domain, self.member, Some(registry), dead, false, &mut swept) {
+        let options = sweep::PATIENT.patience(Duration::ZERO);
+        match sweep::sweep_one(
+            domain,
+            self.member,
+            Some(registry),
+            dead,
+            false,
+            options,
+            &mut swept,
+        ) {
             Ok(all) => {
                 for what in swept {
                     tracing::info!(target: "shm_transport::node", node = %id, ?what, "put away");
