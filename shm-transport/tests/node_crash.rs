@@ -16,7 +16,8 @@ mod segment_help;
 
 use rustix::process::{Signal, getpid, kill_process};
 use segment_help::{Place, again};
-use shm_primitives::sync::crash::run_until;
+use shm_primitives::sync::crash::{run_all_until, run_until};
+use shm_transport::config::Full;
 use shm_transport::domain::Domain;
 use shm_transport::member::Member;
 use shm_transport::node::{Node, NodeBuilder, NodeError, SendError, sweep};
@@ -70,8 +71,12 @@ enum Operation {
     Receive,
     /// A large one: opens the pool.
     ReceiveLarge,
-    /// The same, and the lane, which its sender has left, is given back with its memory.
+    /// A message is read out of a full lane, whose sender waits for room.
+    ReceiveFull,
+    /// A message is read, and the lane, which its sender has left, is given back with its memory.
     ReceiveLast,
+    /// Its thread takes back what a dead one had of it, and puts away the rest.
+    Keep,
     /// Takes leave with nothing unread but a small message.
     Leave,
     /// Takes leave while a large message of its own is unread, and one to it.
@@ -88,7 +93,7 @@ enum Operation {
 
 use Operation::*;
 
-const ALL: [Operation; 21] = [
+const ALL: [Operation; 23] = [
     JoinFirst,
     Join,
     JoinAfterDeath,
@@ -103,7 +108,9 @@ const ALL: [Operation; 21] = [
     SendAnew,
     Receive,
     ReceiveLarge,
+    ReceiveFull,
     ReceiveLast,
+    Keep,
     Leave,
     LeaveBusy,
     LeaveLast,
@@ -117,9 +124,9 @@ impl Operation {
     fn survivors(self) -> usize {
         match self {
             JoinFirst | JoinAfterDeath | JoinFull | LeaveLast | Sweep | SweepAnew => 0,
-            Join | SendFirst | SendSecond | Leave | SweepBeside => 1,
+            Join | SendFirst | SendSecond | Keep | Leave | SweepBeside => 1,
             SendLarge | SendSecondLarge | Broadcast | BroadcastLarge | OwnSender | SendAnew
-            | Receive | ReceiveLarge | ReceiveLast | LeaveBusy => 2,
+            | Receive | ReceiveLarge | ReceiveFull | ReceiveLast | LeaveBusy => 2,
         }
     }
 
@@ -130,7 +137,7 @@ impl Operation {
 
     /// Whether the survivors look after the dead; otherwise only who joins does, and who sweeps.
     fn is_looked_after(self) -> bool {
-        self != SweepBeside
+        !matches!(self, Keep | SweepBeside)
     }
 
     fn is_broadcast(self) -> bool {
@@ -140,12 +147,13 @@ impl Operation {
     /// Messages that "one" certainly gets, and that it gets if the victim survives.
     fn messages(self) -> [&'static [u32]; 2] {
         match self {
-            JoinFirst | Join | JoinAfterDeath | JoinFull | Receive | ReceiveLarge | ReceiveLast
-            | LeaveLast | Sweep | SweepAnew => [&[], &[]],
+            JoinFirst | Join | JoinAfterDeath | JoinFull | Receive | ReceiveLarge | ReceiveFull
+            | ReceiveLast | LeaveLast | Sweep | SweepAnew => [&[], &[]],
             SendFirst | SendLarge | Broadcast | BroadcastLarge => [&[], &[1]],
             // What came before went to the one who had the name before.
             SendAnew => [&[], &[2]],
             SendSecond | SendSecondLarge => [&[1], &[1, 2]],
+            Keep => [&[], &[1, 2, 3, 4]],
             OwnSender => [&[], &[1, 2]],
             Leave => [&[1], &[1]],
             LeaveBusy | SweepBeside => [&[1, 2], &[1, 2]],
@@ -302,6 +310,7 @@ fn another_process() {
         "dead" => dead(&domain, what),
         "victim" => victim(&domain, what, variable(BUDGET).parse().unwrap()),
         "heir" => heir(),
+        "doomed" => doomed(&domain),
         other => panic!("{other}"),
     }
 }
@@ -320,6 +329,41 @@ fn dead(domain: &Domain, what: Operation) {
     // SAFETY: it holds nothing.
     unsafe { first.leave() }.unwrap();
     end();
+}
+
+/// One with whom the victim has lanes and large messages in both directions when it is killed.
+fn doomed(domain: &Domain) {
+    let node = builder(domain, "doomed").join().unwrap();
+    node.send("victim", &message("doomed", 1, SMALL)).unwrap();
+    node.send("victim", &message("doomed", 2, LARGE)).unwrap();
+    say("there");
+    told();
+}
+
+/// Waits until nothing of it is left, and reads what it has sent.
+fn bury(node: &Node) {
+    let mut found = Vec::new();
+    eventually("the doomed one stays", || {
+        if let Some(message) = node.recv_timeout(Duration::from_millis(1)).unwrap() {
+            found.push(parse(&message));
+        }
+        let names = node.domain().segments().unwrap();
+        let pools = names.filter(|name| name.as_ref().unwrap().as_str().starts_with("pool."));
+        // Its own stays.
+        (node.nodes().unwrap().len() == 2 && node.stats().lanes_in == 0 && pools.count() == 1)
+            .then_some(())
+    });
+    assert_eq!(found, [("doomed".into(), 1), ("doomed".into(), 2)]);
+    // One chunk was lent to the doomed one.
+    for number in 1..=CHUNKS as u32 {
+        eventually("chunks are lost", || {
+            match node.try_send("one", &message("victim", number, LARGE)) {
+                Ok(()) => Some(()),
+                Err(SendError::Full { .. }) => None,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
 }
 
 /// The one who dies at a step.
@@ -346,7 +390,12 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
             }
             say("ready");
             told();
+            if what == Keep {
+                node.send("doomed", &large(1)).unwrap();
+                say("set");
+            }
             match what {
+                Keep => run_all_until(budget, end, || bury(node)).1,
                 SendFirst => run(&mut || node.send("one", &small(1)).unwrap()),
                 SendSecond => run(&mut || node.send("one", &small(2)).unwrap()),
                 SendLarge => run(&mut || node.send("one", &large(1)).unwrap()),
@@ -359,7 +408,7 @@ fn victim(domain: &Domain, what: Operation, budget: u32) {
                     sender.send(&large(2)).unwrap();
                 }),
                 SendAnew => run(&mut || node.send("one", &small(2)).unwrap()),
-                Receive | ReceiveLarge => {
+                Receive | ReceiveLarge | ReceiveFull => {
                     let mut got = None;
                     let steps = run(&mut || got = Some(node.recv().unwrap()));
                     assert_eq!(parse(&got.unwrap()), ("one".into(), 1));
@@ -524,7 +573,8 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
     let place = Place::new();
     let domain = &place.domain;
     let join = |name: &str| {
-        let builder = builder(domain, name);
+        // Only a death ends such a wait.
+        let builder = builder(domain, name).full(Full::Block(Duration::from_secs(3600)));
         let builder = if what.is_looked_after() {
             builder
         } else {
@@ -544,7 +594,7 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
         before.ends();
     }
     let mut victim = Other::start("victim", &place.directory, what, step);
-    let mut said = victim.hear();
+    let (mut said, mut waits) = (victim.hear(), None);
     if said.as_deref() == Some("ready") {
         match what {
             Receive | ReceiveLarge => {
@@ -557,6 +607,12 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
                 drop(nodes.pop());
                 nodes.push(join("two"));
             }
+            ReceiveFull => {
+                let (mut sender, text) =
+                    (nodes[0].sender("victim").unwrap(), message("one", 1, SMALL));
+                while sender.try_send(&text).is_ok() {}
+                waits = Some(std::thread::spawn(move || sender.send(&text)));
+            }
             SendAnew => {
                 nodes[0].leave().unwrap();
                 nodes[0] = join("one");
@@ -564,8 +620,17 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
             LeaveBusy => nodes[0].send("victim", &message("one", 1, LARGE)).unwrap(),
             _ => {}
         }
+        let doomed = (what == Keep).then(|| {
+            let mut doomed = Other::start("doomed", &place.directory, what, 0);
+            assert_eq!(doomed.hear().as_deref(), Some("there"));
+            doomed
+        });
         victim.tell("go");
         said = victim.hear();
+        if said.as_deref() == Some("set") {
+            drop(doomed);
+            said = victim.hear();
+        }
     }
     let steps = said.map(|said| {
         let steps = said.strip_prefix("survived ").unwrap_or_else(|| panic!("{said}"));
@@ -607,6 +672,12 @@ fn one_round(what: Operation, step: u32, turn: u32, heir: &mut Other) -> Option<
         }
         victim.tell("leave");
         victim.ends();
+    }
+    if let Some(waits) = waits {
+        // Either there was room, or there is nobody any more.
+        let sent = waits.join().unwrap();
+        let gone = matches!(sent, Err(SendError::Dead { .. } | SendError::Left { .. }));
+        assert!(sent.is_ok() || gone, "{sent:?}");
     }
     if nodes.is_empty() {
         nodes.push(join("one"));
@@ -733,7 +804,9 @@ operations! {
     send_anew: SendAnew;
     receive: Receive;
     receive_large: ReceiveLarge;
+    receive_full: ReceiveFull;
     receive_last: ReceiveLast;
+    keep: Keep;
     leave: Leave;
     leave_busy: LeaveBusy;
     leave_last: LeaveLast;

@@ -14,7 +14,7 @@
 //! although it is dead makes `run` panic.
 //!
 //! `run_until` kills the process itself instead: at the step nothing else happens any more, in any
-//! thread, and the test is another process. A crate on top of this one names its system calls as
+//! thread, and the test is another process. `run_all_until` counts the steps of all threads. A crate on top of this one names its system calls as
 //! steps by [`step`].
 //!
 //! Without the cfg, [`step`] and [`dead`] are empty and vanish.
@@ -35,7 +35,9 @@ mod imp {
 #[cfg(crash_points)]
 mod imp {
     use core::cell::Cell;
+    use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::sync::Mutex;
 
     #[derive(Clone, Copy)]
     struct State {
@@ -69,7 +71,7 @@ mod imp {
             return;
         }
         match state.budget {
-            None => return,
+            None => return step_of_all(),
             Some(0) => state.dead = true,
             Some(left) => {
                 state.budget = Some(left - 1);
@@ -83,6 +85,22 @@ mod imp {
             }
             // Without the panic hook: a death is not a failure to be printed.
             resume_unwind(std::boxed::Box::new(Death));
+        }
+    }
+
+    /// Steps that all threads without a budget of their own have together; [`OFF`] if they are not
+    /// counted.
+    static LEFT: AtomicI64 = AtomicI64::new(OFF);
+    const OFF: i64 = i64::MAX;
+    static END: Mutex<Option<fn() -> !>> = Mutex::new(None);
+
+    fn step_of_all() {
+        if LEFT.load(Relaxed) != OFF
+            && LEFT.fetch_sub(1, Relaxed) <= 0
+            && let Ok(end) = END.lock()
+            && let Some(end) = *end
+        {
+            end();
         }
     }
 
@@ -130,6 +148,26 @@ mod imp {
         STATE.with(|s| s.set(State { budget: Some(budget), end: Some(end), ..ALIVE }));
         let value = operation();
         (value, STATE.with(|s| s.replace(ALIVE)).taken)
+    }
+
+    /// The same with the steps of all threads: whichever takes the last one ends the process. What
+    /// comes when is then not the same each time.
+    ///
+    /// # Panics
+    ///
+    /// If `operation` does.
+    pub fn run_all_until<R>(
+        budget: u32,
+        end: fn() -> !,
+        operation: impl FnOnce() -> R,
+    ) -> (R, u32) {
+        if let Ok(mut slot) = END.lock() {
+            *slot = Some(end);
+        }
+        LEFT.store(budget.into(), Relaxed);
+        let value = operation();
+        let left = LEFT.swap(OFF, Relaxed);
+        (value, u32::try_from(i64::from(budget) - left).unwrap_or(0))
     }
 }
 
