@@ -257,10 +257,25 @@ fn take_name(
             Some(owner) => match member.processes().convict(owner)? {
                 Verdict::Dead(dead) => {
                     // First, for it may be all that is left: then the dead one has no record.
-                    sweep::unlink(domain, &segment_of(id), Magic::NODE, owner, false)?;
+                    sweep::unlink(
+                        domain,
+                        &segment_of(id),
+                        Magic::NODE,
+                        owner,
+                        false,
+                        sweep::PATIENT,
+                    )?;
                     let registry = Registry::open(domain)?;
                     let mut swept = Vec::new();
-                    sweep::sweep_one(domain, member, registry.as_ref(), dead, false, &mut swept)?;
+                    sweep::sweep_one(
+                        domain,
+                        member,
+                        registry.as_ref(),
+                        dead,
+                        false,
+                        sweep::PATIENT,
+                        &mut swept,
+                    )?;
                 }
                 Verdict::Alive => return Err(taken(member, id, owner)),
                 Verdict::Unknown => {
@@ -360,7 +375,7 @@ fn make_room(
                 recovery.for_each(drop);
             }
             // Its other things too, and the record last, by which they are found.
-            sweep::sweep_one(domain, member, None, dead, false, &mut Vec::new())?;
+            sweep::sweep_one(domain, member, None, dead, false, sweep::PATIENT, &mut Vec::new())?;
         }
     }
     Ok(were)

@@ -43,15 +43,6 @@ pub(super) struct Keeper {
     node: Arc<OnceLock<Weak<Shared>>>,
 }
 
-/// Gives up at last what [`Shared::enter`] began.
-struct Inside(Arc<Shared>);
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.0.exit();
-    }
-}
-
 /// What the thread is told.
 #[derive(Debug)]
 struct Orders {
@@ -87,9 +78,9 @@ impl Keeper {
             thread::Builder::new().name(name).stack_size(256 << 10).spawn({
                 let shared = Arc::clone(&shared);
                 move || {
-                    // Also if the clock, which is the user's, panics.
-                    let inside = Inside(shared);
-                    keep(&inside.0, &orders);
+                    // Also if the node's clock panics.
+                    let _inside = Inside(&shared);
+                    keep(&shared, &orders);
                 }
             })
         });
@@ -136,6 +127,15 @@ impl Orders {
     fn hear(&self) {
         let mut count = [0; 8];
         let _ = read(&self.news, &mut count);
+    }
+}
+
+/// The thread's use of the node.
+struct Inside<'k>(&'k Shared);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.exit();
     }
 }
 
@@ -333,7 +333,16 @@ impl Rounds<'_> {
     fn put_away(&self, dead: Dead<OwnerId>) -> bool {
         let Shared { domain, registry, id, .. } = self.shared;
         let mut swept = Vec::new();
-        match sweep::sweep_one(domain, self.member, Some(registry), dead, false, &mut swept) {
+        let options = sweep::PATIENT.patience(Duration::ZERO);
+        match sweep::sweep_one(
+            domain,
+            self.member,
+            Some(registry),
+            dead,
+            false,
+            options,
+            &mut swept,
+        ) {
             Ok(all) => {
                 for what in swept {
                     tracing::info!(target: "shm_transport::node", node = %id, ?what, "put away");

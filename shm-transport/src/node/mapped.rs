@@ -73,10 +73,10 @@ impl Mapped {
     pub fn open<T, E: From<SegmentError>>(
         domain: &Domain,
         id: &NodeId,
+        options: OpenOptions,
         refused: impl FnOnce(&Segment, layout::SegmentError) -> E,
         enter: impl FnOnce(&Segment, &NodeLayout<'static>) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        let options = OpenOptions::new(HEADER);
         let (segment, (layout, entered)) =
             Segment::open(domain, &segment_of(id), options, |segment| {
                 // SAFETY: as in `create`; who may write to the domain's files keeps the protocol.

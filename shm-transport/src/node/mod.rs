@@ -197,7 +197,8 @@ impl Node {
         self.send_with(to, label, payload, self.shared.config.full)
     }
 
-    /// Sends if there is room, and fails at once if there is not.
+    /// Sends if there is room, and fails at once if there is not. A message that is too large for
+    /// a lane may wait a tenth of a second for another thread that is just writing such a one.
     ///
     /// # Errors
     ///

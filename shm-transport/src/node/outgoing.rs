@@ -4,14 +4,14 @@ use super::chunks::PlaceId;
 use super::door::{Door, LocalLane};
 use super::error::SendError;
 use super::frame::{Head, IN_CHUNK, Label};
-use super::mapped::Mapped;
+use super::mapped::{HEADER, Mapped};
 use super::peer::Peer;
 use super::shared::{PoolGuard, Shared};
 use crate::config::Full;
 use crate::fork::this_process;
 use crate::liveness::Verdict;
 use crate::park::FutexPark;
-use crate::segment::{Segment, SegmentError};
+use crate::segment::{OpenOptions, Segment, SegmentError};
 use rustix::process::Pid;
 use shm_primitives::counter::CounterWriter;
 use shm_primitives::lane::{Announcer, LaneWriter};
@@ -142,6 +142,7 @@ impl Outgoing {
         let opened = Mapped::open(
             &shared.domain,
             &to,
+            OpenOptions::new(HEADER),
             |segment, error| match error {
                 LayoutError::Closing { .. } => SendError::Left { to },
                 error => SendError::Layout { path: segment.path().into(), error },

@@ -86,7 +86,8 @@ impl Sender {
     }
 
     /// Sends a message if there is room. Does not block, and makes no system call while the
-    /// receiver is awake.
+    /// receiver is awake; but one that is larger than [`max_frame`](Self::max_frame) may wait a
+    /// tenth of a second for another thread of the node that is just writing such a one.
     ///
     /// # Errors
     ///

@@ -25,6 +25,9 @@ use shm_primitives::segment::{self as layout, Magic};
 /// The segment of the domain's members.
 const MEMBERS: &str = "members";
 
+/// How segments are opened by one who has nothing else to do.
+pub(super) const PATIENT: OpenOptions = OpenOptions::new(HEADER);
+
 /// The role of a member that is a node, or sweeps: only records of such are put away here.
 pub(super) const ROLE: u32 = u32::from_be_bytes(*b"NODE");
 
@@ -97,7 +100,7 @@ fn sweep_all(
         if !is_ours(table, dead) {
             continue;
         }
-        sweep_one(domain, member, registry.as_ref(), dead, dry_run, swept)?;
+        sweep_one(domain, member, registry.as_ref(), dead, dry_run, PATIENT, swept)?;
     }
     sweep_orphans(domain, member, dry_run, swept)?;
     if let Some(registry) = registry
@@ -125,7 +128,7 @@ pub(super) fn sweep_if_last(
         }
     }
     for dead in dead.into_iter().filter(|dead| is_ours(table, *dead)) {
-        sweep_one(domain, member, Some(registry), dead, false, &mut Vec::new())?;
+        sweep_one(domain, member, Some(registry), dead, false, PATIENT, &mut Vec::new())?;
     }
     Ok(())
 }
@@ -146,12 +149,12 @@ fn sweep_orphans(
             (_, true) => super::chunks::MAGIC,
             _ => continue,
         };
-        let Some(owner) = owner_in(domain, &name, magic)? else { continue };
+        let Some(owner) = owner_in(domain, &name, magic, PATIENT)? else { continue };
         if table.has_records_of(owner) || table.convict(owner)?.dead().is_none() {
             continue;
         }
-        let is_read = is_pool(&name) && is_read_from(domain, member, owner)?;
-        if !is_read && unlink(domain, &name, magic, owner, dry_run)? {
+        let is_read = is_pool(&name) && is_read_from(domain, member, owner, PATIENT)?;
+        if !is_read && unlink(domain, &name, magic, owner, dry_run, PATIENT)? {
             swept.push(Swept::Segment(name));
         }
     }
@@ -173,6 +176,7 @@ pub(super) fn sweep_one(
     registry: Option<&Registry>,
     dead: Dead<OwnerId>,
     dry_run: bool,
+    options: OpenOptions,
     swept: &mut Vec<Swept>,
 ) -> Result<bool, NodeError> {
     if !member.processes().has_records_of(dead.id()) {
@@ -182,17 +186,17 @@ pub(super) fn sweep_one(
     let mut remains = false;
     let pool = pool_of(dead.id());
     if domain.path_of(&pool).exists() {
-        if is_read_from(domain, member, dead.id())? {
+        if is_read_from(domain, member, dead.id(), options)? {
             remains = true;
-        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run)? {
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run, options)? {
             swept.push(Swept::Segment(pool));
         }
     }
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
         if is_node(&name)
-            && owner_in(domain, &name, Magic::NODE)? == Some(dead.id())
-            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run)?
+            && owner_in(domain, &name, Magic::NODE, options)? == Some(dead.id())
+            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run, options)?
         {
             swept.push(Swept::Segment(name));
         }
@@ -222,12 +226,18 @@ pub(super) fn sweep_one(
 }
 
 /// Whether any node of the domain has a lane from `sender`. A node that cannot be asked may have.
-fn is_read_from(domain: &Domain, member: &Member, sender: OwnerId) -> Result<bool, NodeError> {
+fn is_read_from(
+    domain: &Domain,
+    member: &Member,
+    sender: OwnerId,
+    options: OpenOptions,
+) -> Result<bool, NodeError> {
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Some(id) = name.ok().as_ref().and_then(node_of) else { continue };
         let opened = Mapped::open(
             domain,
             &id,
+            options,
             |segment, error| segment.refused(error),
             |_, layout| Ok::<_, SegmentError>((layout.node(), layout.lanes().any_from(sender))),
         );
@@ -251,8 +261,9 @@ fn owner_in(
     domain: &Domain,
     name: &SegmentName,
     magic: Magic,
+    options: OpenOptions,
 ) -> Result<Option<OwnerId>, SegmentError> {
-    let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
+    let found = Segment::open(domain, name, options, |segment| {
         Ok::<_, SegmentError>(layout::owner_of(&segment.region(), magic).ok().flatten())
     });
     match found {
@@ -286,9 +297,10 @@ pub(super) fn unlink(
     magic: Magic,
     owner: OwnerId,
     dry_run: bool,
+    options: OpenOptions,
 ) -> Result<bool, NodeError> {
     let mut found = false;
-    let removed = Segment::unlink(domain, name, OpenOptions::new(HEADER), |segment| {
+    let removed = Segment::unlink(domain, name, options, |segment| {
         // Of any version. Whatever else it is, it is not known to be the dead one's.
         found = layout::owner_of(&segment.region(), magic).ok().flatten() == Some(owner);
         Ok::<_, SegmentError>(found && !dry_run)

@@ -450,3 +450,36 @@ fn a_dead_one_s_file_is_locked() {
     drop(here);
     assert_eq!(place.files(), [""; 0]);
 }
+
+/// Who looks after a node does not wait for a dead one's file that is locked: it goes on to give
+/// heartbeats.
+#[test]
+fn heartbeats_while_a_dead_one_s_file_is_locked() {
+    let place = Place::new();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let clock = {
+        let asked = std::sync::Arc::clone(&asked);
+        // Each heartbeat asks it.
+        move || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    };
+    let here = builder(&place.domain, "here").clock(clock).heartbeat(Duration::from_millis(10));
+    let here = here.join().unwrap();
+    let files = ["one", "two"].map(|name| {
+        let mut child = Child::joined(&place, name, "");
+        here.send(name, b"x").unwrap();
+        let file = fs::File::open(place.path(&format!("node.{name}"))).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
+        child.kill();
+        crate::help::soon("its death is known", || here.send(name, b"x").is_err());
+        file
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    let before = asked.load(std::sync::atomic::Ordering::Relaxed);
+    // With a second of waiting in each there would be far fewer.
+    crate::help::soon("many heartbeats", || {
+        asked.load(std::sync::atomic::Ordering::Relaxed) > before + 300
+    });
+    assert!(place.path("node.one").exists() && place.path("node.two").exists());
+    drop(files);
+    crate::help::soon("they are put away", || place.files().len() == 3);
+}
