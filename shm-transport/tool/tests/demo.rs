@@ -203,6 +203,16 @@ fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
 }
 
+/// What a terminal sends; or, where that is ignored, as in a script's background, what ends a
+/// process in the same way.
+fn interrupt() -> Signal {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    let bit = 1 << (Signal::INT.as_raw() - 1);
+    if ignored & bit == 0 { Signal::INT } else { Signal::TERM }
+}
+
 #[test]
 fn interrupted_it_leaves_nothing() {
     // As a terminal does it: all in the foreground, once while messages are sent, once while it is
@@ -211,7 +221,7 @@ fn interrupted_it_leaves_nothing() {
         let place = Place::apart();
         let (mut demo, _output) = begin(&place, step);
         thread::sleep(Duration::from_millis(20));
-        kill_process_group(pid(&demo), Signal::INT).unwrap();
+        kill_process_group(pid(&demo), interrupt()).unwrap();
         assert!(!demo.wait().unwrap().success());
         nothing_is_left(&place);
     }
