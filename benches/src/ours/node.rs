@@ -40,6 +40,11 @@ impl Place {
         Node::builder(name).config(Config::default()).in_domain(self.domain.clone())
     }
 
+    /// The same of one that never sleeps, which its senders need not see to.
+    fn polling(&self, name: &str) -> NodeBuilder {
+        self.node(name).wait(Wait::Poll)
+    }
+
     fn join(&self, name: &str) -> Node {
         self.node(name).join().expect("a node of this domain")
     }
@@ -117,13 +122,13 @@ pub fn round_trip<const N: usize>(run: Run) -> Result<Duration, String> {
     round_trip::between(
         run,
         |asking| {
-            let node = place.join("a");
+            let node = place.polling("a").join().expect("a node");
             asking.meet();
             let mut tx = node.sender("b").expect("it has joined");
             asking.go::<N>(&mut tx, &mut node.receiver().expect("it has joined"))
         },
         |answering| {
-            let node = place.join("b");
+            let node = place.polling("b").join().expect("a node");
             answering.meet();
             let mut tx = node.sender("a").expect("it has joined");
             answering.go::<N>(&mut tx, &mut node.receiver().expect("it has joined"));
@@ -148,7 +153,7 @@ pub fn one_way<const N: usize>(run: Run, lane: u32) -> Result<Duration, String> 
             writing.go::<N>(&mut tx);
         },
         |reading| {
-            let node = place.node("reader").lane_bytes(lane).join().expect("a node");
+            let node = place.polling("reader").lane_bytes(lane).join().expect("a node");
             reading.meet();
             reading.go::<N>(&mut node.receiver().expect("it has joined"))
         },

@@ -225,7 +225,9 @@ impl Party<'_> {
 
     fn stream(&mut self, to: &str) -> u32 {
         self.streams += 1;
-        let stream = self.process << 16 | self.streams;
+        // Ten minutes have some 6,000 processes, and a lasting one has more than 65,536 streams.
+        assert!(self.process >> 14 == 0 && self.streams >> 18 == 0, "numbers run out");
+        let stream = self.process << 18 | self.streams;
         self.write(format_args!("stream {stream} {to}"));
         stream
     }
