@@ -4,9 +4,8 @@
 use super::mapped::Mapped;
 use super::message::Filter;
 use crate::domain::Domain;
-use crate::fork::{this_process, without_forks};
+use crate::fork::{Process, this_process, without_forks};
 use parking_lot::Mutex;
-use rustix::process::Pid;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::lane::{LaneWriter, Lanes, OpenError, Table};
 use shm_primitives::layout::lrpc::NodeId;
@@ -24,16 +23,17 @@ use std::sync::{Arc, LazyLock, Weak};
 pub(super) struct Door {
     /// The node's own segment, for the word it sleeps at.
     pub own: Arc<Mapped>,
-    /// Whether the node has left.
-    left: AtomicBool,
     /// Whether somebody has handed in a lane that was not taken yet.
     rung: AtomicBool,
     arrived: Mutex<Vec<Arc<LocalLane>>>,
     filter: Mutex<Filter>,
-    /// How often the filter was changed.
-    changes: AtomicU32,
-    process: (Pid, u32),
+    /// Twice the number of changes of the filter, and [`LEFT`].
+    news: AtomicU32,
+    process: Process,
 }
+
+/// The node has left: in a door's news.
+const LEFT: u32 = 1;
 
 /// A lane from one node of a process to another.
 pub(super) struct LocalLane {
@@ -73,11 +73,10 @@ impl Door {
     pub fn open(own: Arc<Mapped>, filter: Filter) -> Arc<Self> {
         let door = Arc::new(Self {
             own,
-            left: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             arrived: Mutex::default(),
             filter: Mutex::new(filter),
-            changes: AtomicU32::new(0),
+            news: AtomicU32::new(0),
             process: this_process(),
         });
         let path = door.own.segment.path().to_owned();
@@ -96,7 +95,7 @@ impl Door {
     /// Nobody finds it any more, and who has it sees that the node has left. False if it was shut
     /// before.
     pub fn shut(&self) -> bool {
-        if self.left.swap(true, Ordering::AcqRel) {
+        if self.news.fetch_or(LEFT, Ordering::AcqRel) & LEFT != 0 {
             return false;
         }
         let path = self.own.segment.path();
@@ -110,28 +109,29 @@ impl Door {
 
     #[inline]
     pub fn has_left(&self) -> bool {
-        self.left.load(Ordering::Acquire)
+        self.news.load(Ordering::Acquire) & LEFT != 0
     }
 
     pub fn set_filter(&self, filter: Filter) {
         *self.filter.lock() = filter;
-        self.changes.fetch_add(1, Ordering::Release);
+        self.news.fetch_add(2, Ordering::Release);
     }
 
-    /// Whether the filter is another than after so many changes.
+    /// What may have changed: the filter, or that the node is there. The same as before if
+    /// nothing has, and no number that [`new_filter`](Self::new_filter) gives if it has left.
     #[inline]
-    pub fn has_new_filter(&self, seen: u32) -> bool {
-        self.changes.load(Ordering::Relaxed) != seen
+    pub fn news(&self) -> u32 {
+        self.news.load(Ordering::Relaxed)
     }
 
-    /// The filter, if it is not the one that there was after so many changes.
+    /// The filter, if it is not the one that there was at these news.
     #[inline]
     pub fn new_filter(&self, seen: &mut u32) -> Option<Filter> {
-        let changes = self.changes.load(Ordering::Acquire);
-        if changes == *seen {
+        let news = self.news.load(Ordering::Acquire) & !LEFT;
+        if news == *seen {
             return None;
         }
-        *seen = changes;
+        *seen = news;
         Some(self.filter.lock().clone())
     }
 

@@ -57,8 +57,10 @@ struct Lanes {
     taken: u32,
     park: FutexPark,
     filter: Filter,
-    /// How many changes of the filter were seen.
-    changes: u32,
+    /// The door's news that were seen.
+    news: u32,
+    /// The same, if the filter leaves out nothing; else a number that no news are.
+    news_of_all: u64,
     counters: [CounterWriter<'static>; 4],
     door: Arc<Door>,
     domain: Domain,
@@ -147,7 +149,8 @@ impl Inbox {
                 park,
                 filter: Filter::ALL,
                 // Not seen yet.
-                changes: u32::MAX,
+                news: u32::MAX,
+                news_of_all: u64::MAX,
                 counters: statistics::receiving(own),
                 door: Arc::clone(door),
                 domain: domain.clone(),
@@ -282,7 +285,7 @@ impl Lanes {
     #[inline]
     fn quick(&mut self) -> Quick {
         let [lane] = self.lanes.as_mut_slice() else { return Quick::Unknown };
-        if lane.corrupt || self.door.has_left() {
+        if lane.corrupt || u64::from(self.door.news()) != self.news_of_all {
             return Quick::Unknown;
         }
         let frame = match lane.reader.ring().read() {
@@ -296,11 +299,9 @@ impl Lanes {
         let Some((label, Content::Here(begin))) = frame::parse(&frame) else {
             return Quick::Unknown;
         };
-        if !self.filter.admits_all() || self.door.has_new_filter(self.changes) {
-            return Quick::Unknown;
-        }
         let Some(bytes) = frame.get(begin..) else { return Quick::Unknown };
         let bytes = NonNull::from(bytes);
+        frame.hold();
         self.vain = 0;
         Quick::Found(Found { lane: 0, bytes, label })
     }
@@ -361,6 +362,14 @@ impl Lanes {
         if thorough {
             self.vain = 0;
         }
+        self.take_up_lanes(thorough);
+        self.poll(if thorough { Look::Thorough } else { look })
+    }
+
+    /// Takes up new lanes; thoroughly, also those that no bit tells of, and lets go of those that
+    /// have ended.
+    #[cold]
+    fn take_up_lanes(&mut self, thorough: bool) {
         let ready = self.door.own.layout.lanes().ready();
         for lane in ready.marked() {
             if self.adopted.get(lane) == Some(&false) {
@@ -386,7 +395,6 @@ impl Lanes {
             }
             self.let_go();
         }
-        self.poll(if thorough { Look::Thorough } else { look })
     }
 
     fn adopt(&mut self, number: u32) {
@@ -508,8 +516,10 @@ impl Lanes {
         // SAFETY of what is made of it: see `Inbox::bytes`.
         let whole = NonNull::from(&*frame);
         let parsed = frame::parse(&frame);
+        frame.hold();
         let Some((label, content)) = parsed else { return Err(self.corrupt(at)) };
-        if let Some(filter) = self.door.new_filter(&mut self.changes) {
+        if let Some(filter) = self.door.new_filter(&mut self.news) {
+            self.news_of_all = if filter.admits_all() { self.news.into() } else { u64::MAX };
             self.filter = filter;
         }
         if !self.filter.admits(label) {
@@ -567,14 +577,14 @@ impl Lanes {
     }
 
     /// Leaves a frame behind.
-    #[inline]
+    #[inline(always)]
     fn skip(&mut self, at: usize) {
         self.turn = self.turn.saturating_add(1);
         let lane = &mut self.lanes[at];
         if let Some(source) = &mut lane.source {
             source.give_back();
         }
-        lane.reader.ring().skip(1);
+        lane.reader.ring().release_held();
         lane.owes = true;
         if lane.reader.room_is_wanted() {
             lane.reader.announce_room(&self.park);
@@ -582,8 +592,7 @@ impl Lanes {
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(OFTEN) {
             // Who always finds something never looks in vain.
-            let thorough = self.taken.is_multiple_of(OFTEN * OFTEN);
-            self.look_for_lanes(if thorough { Look::Thorough } else { Look::Glance });
+            self.take_up_lanes(self.taken.is_multiple_of(OFTEN * OFTEN));
         }
     }
 

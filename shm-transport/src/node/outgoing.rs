@@ -8,11 +8,10 @@ use super::mapped::{HEADER, Mapped};
 use super::peer::Peer;
 use super::shared::{PoolGuard, Shared};
 use crate::config::Full;
-use crate::fork::this_process;
+use crate::fork::{Process, this_process};
 use crate::liveness::Verdict;
 use crate::park::FutexPark;
 use crate::segment::{OpenOptions, Segment, SegmentError};
-use rustix::process::Pid;
 use shm_primitives::counter::CounterWriter;
 use shm_primitives::lane::{Announcer, LaneWriter};
 use shm_primitives::layout::lrpc::NodeId;
@@ -32,7 +31,7 @@ const SLICE: u64 = 10_000_000;
 /// A lane to one destination, and what is counted of it. One thread at a time.
 pub(super) struct Outgoing {
     ends: ManuallyDrop<Ends>,
-    process: (Pid, u32),
+    process: Process,
 }
 
 /// Its fields are dropped in their order.
@@ -434,17 +433,22 @@ pub(super) enum Room<'o> {
         announcer: &'o mut Announcer<'static>,
         counters: &'o mut Counters,
     },
-    Chunk {
-        loan: Option<Loan<'static, 'static>>,
-        _pool: PoolGuard,
-        ends: &'o mut Ends,
-        place: PlaceId,
-        label: Label,
-    },
+    // Elsewhere, so that what goes through a lane is not moved about with so much.
+    Chunk(Box<RoomInChunk<'o>>),
+}
+
+/// Its fields are dropped in their order.
+pub(super) struct RoomInChunk<'o> {
+    loan: Loan<'static, 'static>,
+    pool: PoolGuard,
+    ends: &'o mut Ends,
+    place: PlaceId,
+    label: Label,
 }
 
 impl Outgoing {
     /// Room for a message of up to `length` bytes, if there is.
+    #[inline]
     pub fn try_grant(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
         self.check()?;
         if length > self.ends.max_frame() {
@@ -462,6 +466,7 @@ impl Outgoing {
         Ok(Room::Lane { grant, begin, announcer, counters })
     }
 
+    #[cold]
     fn try_grant_chunk(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
         let to = self.ends.peer.id;
         let guard = self.ends.shared.clone().pool(length)?;
@@ -472,26 +477,30 @@ impl Outgoing {
         // SAFETY: of the pool that the guard keeps, and keeps for this alone; dropped before it.
         let loan =
             unsafe { std::mem::transmute::<Loan<'_, 'static>, Loan<'static, 'static>>(loan) };
-        Ok(Room::Chunk { loan: Some(loan), _pool: guard, ends: &mut self.ends, place, label })
+        let ends = &mut *self.ends;
+        Ok(Room::Chunk(Box::new(RoomInChunk { loan, pool: guard, ends, place, label })))
     }
 }
 
 impl Room<'_> {
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Lane { grant, begin, .. } => &grant[*begin..],
-            Self::Chunk { loan, .. } => loan.as_deref().unwrap_or(&[]),
+            Self::Chunk(room) => &room.loan,
         }
     }
 
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Lane { grant, begin, .. } => &mut grant[*begin..],
-            Self::Chunk { loan, .. } => loan.as_deref_mut().unwrap_or(&mut []),
+            Self::Chunk(room) => &mut room.loan,
         }
     }
 
     /// Publishes the first `used` bytes.
+    #[inline(always)]
     pub fn commit(self, used: usize) -> Result<(), SendError> {
         match self {
             Self::Lane { grant, begin, announcer, counters } => {
@@ -501,12 +510,17 @@ impl Room<'_> {
                 counters.sent(used);
                 Ok(())
             }
-            Self::Chunk { mut loan, _pool, ends, place, label } => {
-                let Some(mut loan) = loan.take() else { unreachable!("there until now") };
+            Self::Chunk(room) => {
+                let RoomInChunk { mut loan, pool, ends, place, label } = *room;
                 let used = used.min(loan.len());
                 // Shorter: that cannot fail.
                 let _ = loan.resize(used);
-                ends.offer(label, &loan.share(), place)
+                let message = loan.share();
+                let sent = ends.offer(label, &message, place);
+                drop(message);
+                // Only now: the chunk is its pool's.
+                drop(pool);
+                sent
             }
         }
     }

@@ -13,12 +13,11 @@ use super::statistics::Lines;
 use super::watch::Watchers;
 use crate::config::Config;
 use crate::domain::Domain;
-use crate::fork::this_process;
+use crate::fork::{Process, this_process};
 use crate::member::Member;
 use crate::park::FutexPark;
 use crate::segment::SegmentError;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
-use rustix::process::Pid;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::segment::Control;
@@ -59,7 +58,7 @@ pub(super) struct Shared {
     pub domain: Domain,
     pub config: Config,
     pub clock: Clock,
-    process: (Pid, u32),
+    process: Process,
 }
 
 /// How long to wait for a thread that has the pool: to write a message, as a rule.
