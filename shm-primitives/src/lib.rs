@@ -13,6 +13,7 @@
 //! | one receiver of many rings | [`ready`] |
 //! | one receiver of senders that come, go and die | [`lane`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
+//! | workers that come and go at places, their supervisor and their clients | [`place`] |
 //! | the header of a message, ids of calls | [`message`] |
 //! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
 //! | several structures in one piece of memory, opened as one | [`segment`] |
@@ -53,6 +54,7 @@ extern crate std;
 sync::with_read_modify_write! {
     pub mod channel;
     pub mod lane;
+    pub mod place;
     pub mod pool;
     pub mod table;
 
@@ -101,6 +103,12 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     pool::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    place::SITES,
 ];
 
 /// All of [`SITES`], one after the other.

@@ -84,6 +84,12 @@ impl<'a> ReadyBitmap<'a> {
         Self { words, lanes: words.len() * 32 }
     }
 
+    /// The bitmap for `lanes` lanes in these words; for fewer if the words are too few.
+    pub const fn of(words: &'a [AtomicU32], lanes: usize) -> Self {
+        let most = words.len() * 32;
+        Self { words, lanes: if lanes < most { lanes } else { most } }
+    }
+
     /// The bitmap for `lanes` lanes at the start of `region`.
     ///
     /// # Errors

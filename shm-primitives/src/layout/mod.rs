@@ -5,6 +5,7 @@
 //! | `PHNX` | [`phoenix`] | one caller's lanes to the workers of a service |
 //! | `LRPC` | [`lrpc`] | a registry of nodes, and a piece of memory for each |
 //! | `NODE` | [`node`] | what one node receives: a lane for each sender |
+//! | `SRVC`, `BELL` | [`service`] | what all processes of a service have in common: places, orders, bells |
 //!
 //! Each is a [`segment`](crate::segment): header, table, and parts with headers of their own. And
 //! [`HeartbeatPool`] is a part for any of them.
@@ -12,6 +13,7 @@
 pub mod lrpc;
 pub mod node;
 pub mod phoenix;
+pub mod service;
 
 use crate::part::AttachError;
 use crate::region::Region;

@@ -82,6 +82,12 @@ impl Kind {
     pub const LANE_AREA: Self = Self(10);
     /// Lines of [counters](crate::counter).
     pub const COUNTERS: Self = Self(11);
+    /// What a service is, and the orders of its workers: [`layout::service`](crate::layout).
+    pub const SERVICE: Self = Self(12);
+    /// [`ThreadMonitor`](crate::monitor::ThreadMonitor)s, a line each.
+    pub const MONITORS: Self = Self(13);
+    /// [`CancelWord`](crate::place)s: a row for each client.
+    pub const CANCELS: Self = Self(14);
 }
 
 impl fmt::Display for Kind {
@@ -98,6 +104,9 @@ impl fmt::Display for Kind {
             Self::READY_BITMAP => f.write_str("ready bitmap"),
             Self::LANE_AREA => f.write_str("lane area"),
             Self::COUNTERS => f.write_str("counters"),
+            Self::SERVICE => f.write_str("service"),
+            Self::MONITORS => f.write_str("monitors"),
+            Self::CANCELS => f.write_str("cancel words"),
             Self(other) => write!(f, "number {other}"),
         }
     }

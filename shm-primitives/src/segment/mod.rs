@@ -221,6 +221,12 @@ impl Magic {
     pub const LRPC: Self = Self(0x4c52_5043);
     /// "NODE": what one node receives; see [`layout::node`](crate::layout).
     pub const NODE: Self = Self(u32::from_be_bytes(*b"NODE"));
+    /// "SRVC": what a service is and how its workers are; see
+    /// [`layout::service`](crate::layout).
+    pub const SRVC: Self = Self(u32::from_be_bytes(*b"SRVC"));
+    /// "BELL": what clients and workers of a service ring; see
+    /// [`layout::service`](crate::layout).
+    pub const BELL: Self = Self(u32::from_be_bytes(*b"BELL"));
 }
 
 impl fmt::Display for Magic {
