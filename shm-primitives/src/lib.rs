@@ -14,6 +14,7 @@
 //! | one receiver of senders that come, go and die | [`lane`] |
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | the header of a message, ids of calls | [`message`] |
+//! | a call that one of several may end: its reply, a death, its time | [`completion`] |
 //! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
 //! | several structures in one piece of memory, opened as one | [`segment`] |
 //! | the segments of a service and of a registry of nodes | [`layout`] |
@@ -52,6 +53,7 @@ extern crate std;
 // What is claimed by compare-and-swap: there is no other way to have any of it.
 sync::with_read_modify_write! {
     pub mod channel;
+    pub mod completion;
     pub mod lane;
     pub mod pool;
     pub mod table;
@@ -101,6 +103,12 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     pool::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    completion::SITES,
 ];
 
 /// All of [`SITES`], one after the other.
