@@ -15,6 +15,7 @@
 //! | calls to a worker that may die, and their replies | [`channel`] |
 //! | workers that come and go at places, their supervisor and their clients | [`place`] |
 //! | the header of a message, ids of calls | [`message`] |
+//! | a call that one of several may end: its reply, a death, its time | [`completion`] |
 //! | places that several processes take and leave: members, workers, heartbeats | [`table`] |
 //! | several structures in one piece of memory, opened as one | [`segment`] |
 //! | the segments of a service and of a registry of nodes | [`layout`] |
@@ -53,6 +54,7 @@ extern crate std;
 // What is claimed by compare-and-swap: there is no other way to have any of it.
 sync::with_read_modify_write! {
     pub mod channel;
+    pub mod completion;
     pub mod lane;
     pub mod place;
     pub mod pool;
@@ -109,6 +111,7 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     place::SITES,
+    completion::SITES,
 ];
 
 /// All of [`SITES`], one after the other.
