@@ -22,6 +22,8 @@
 pub mod config;
 pub mod domain;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod escape;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod event;
 mod fork;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -32,6 +34,8 @@ pub mod member;
 pub mod node;
 pub mod park;
 pub mod segment;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod service;
 
 // The README's examples are this crate's tests.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 use super::error::NodeError;
 use crate::domain::SegmentName;
+use crate::escape;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeId;
 
@@ -15,31 +16,9 @@ pub(super) fn node_id(name: &str) -> Result<NodeId, NodeError> {
     Ok(NodeId::try_from(name)?)
 }
 
-/// The segment of the node of that name. A slash, which no file name has, is written `%s` there,
-/// and `%` as `%%`: two names never become one.
+/// The segment of the node of that name.
 pub(super) fn segment_of(id: &NodeId) -> SegmentName {
-    let mut name = String::from(NODE);
-    for chunk in id.as_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '/' => name.push_str("%s"),
-                '%' => name.push_str("%%"),
-                other => name.push(other),
-            }
-        }
-        for byte in chunk.invalid() {
-            name.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    // 64 bytes become 128 at the most in a name that is text, and 197 in one that is not at all.
-    SegmentName::new(&name).unwrap_or_else(|_| long(&name))
-}
-
-/// A name of bytes that are no text and too many, shortened: names of nodes are text, so that this
-/// is for those that a registry may hold besides.
-fn long(name: &str) -> SegmentName {
-    let end = (0..=SegmentName::MAX_LENGTH).rev().find(|at| name.is_char_boundary(*at));
-    SegmentName::new(&name[..end.unwrap_or(0)]).expect("neither empty nor too long")
+    escape::segment(NODE, id.as_bytes(), "")
 }
 
 /// Whether a segment is a node's.
@@ -49,19 +28,7 @@ pub(super) fn is_node(name: &SegmentName) -> bool {
 
 /// The name of the node whose segment has that name; `None` if no node's has.
 pub(super) fn node_of(name: &SegmentName) -> Option<NodeId> {
-    let mut rest = name.as_str().strip_prefix(NODE)?.chars();
-    let mut id = String::new();
-    while let Some(character) = rest.next() {
-        match character {
-            '%' => match rest.next()? {
-                's' => id.push('/'),
-                '%' => id.push('%'),
-                _ => return None,
-            },
-            other => id.push(other),
-        }
-    }
-    NodeId::try_from(&*id).ok()
+    NodeId::try_from(&*escape::read(name.as_str().strip_prefix(NODE)?)?).ok()
 }
 
 /// Whether a segment is a node's pool.
