@@ -4,6 +4,7 @@ use super::chunks::Source;
 use super::door::{Door, LocalLane};
 use super::error::RecvError;
 use super::frame::{self, Content, InChunk, Label};
+use super::mapped::Mapped;
 use super::message::Filter;
 use super::statistics;
 use crate::config::Wait;
@@ -46,8 +47,8 @@ pub(super) struct Inbox {
 
 struct Lanes {
     lanes: Vec<Lane>,
-    /// Which lanes of the node's own segment are among them.
-    adopted: Vec<bool>,
+    /// What is known of each lane of the node's own segment.
+    known: Vec<Known>,
     /// Where to look first, and how many messages that one has had in its turn.
     next: usize,
     turn: u32,
@@ -63,6 +64,17 @@ struct Lanes {
     door: Arc<Door>,
     domain: Domain,
     owner: OwnerId,
+}
+
+/// What is known of a lane of the node's own segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    /// It is nobody's, or was not looked at.
+    Not,
+    /// It is among those that are read.
+    Read,
+    /// What stands there is no lane of a node's. It goes when its sender has ended.
+    Refused,
 }
 
 /// A lane that is being read. Its fields are dropped in their order.
@@ -139,7 +151,7 @@ impl Inbox {
             waiter: own.layout.lanes().bell().waiter(),
             lanes: Lanes {
                 lanes: Vec::new(),
-                adopted: vec![false; own.layout.lanes().table().slots() as usize],
+                known: vec![Known::Not; own.layout.lanes().table().slots() as usize],
                 next: 0,
                 turn: 0,
                 vain: 0,
@@ -363,7 +375,7 @@ impl Lanes {
         }
         let ready = self.door.own.layout.lanes().ready();
         for lane in ready.marked() {
-            if self.adopted.get(lane) == Some(&false) {
+            if self.known.get(lane) == Some(&Known::Not) {
                 self.adopt(lane as u32);
             }
         }
@@ -380,8 +392,10 @@ impl Lanes {
             // Bits may lag behind: a sender that died had no time to set one.
             let lanes = self.door.own.layout.lanes().clone();
             for lane in lanes.claimed() {
-                if self.adopted.get(lane as usize) == Some(&false) {
-                    self.adopt(lane);
+                match self.known.get(lane as usize) {
+                    Some(Known::Not) => self.adopt(lane),
+                    Some(Known::Refused) => self.discard(lane),
+                    Some(Known::Read) | None => {}
                 }
             }
             self.let_go();
@@ -390,27 +404,36 @@ impl Lanes {
     }
 
     fn adopt(&mut self, number: u32) {
-        match self.door.own.layout.lanes().adopt(number) {
+        let known = match self.door.own.layout.lanes().adopt(number) {
             Ok(Some(reader)) => {
-                if let Some(adopted) = self.adopted.get_mut(number as usize) {
-                    *adopted = true;
+                if self.add(reader, None) {
+                    Known::Read
+                } else {
+                    Known::Refused
                 }
-                self.add(reader, None);
             }
-            // Not opened yet.
-            Ok(None) => {}
-            Err(error) => self.refuse(number, &error),
+            // Not opened yet; or about to be something else.
+            Ok(None) | Err(OpenError::Busy(_)) => return,
+            Err(error) => {
+                tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
+                Known::Refused
+            }
+        };
+        if let Some(it) = self.known.get_mut(number as usize) {
+            *it = known;
         }
     }
 
-    fn refuse(&mut self, number: u32, error: &OpenError) {
-        if let OpenError::Busy(_) = error {
-            return;
-        }
-        tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
-        // It is not looked at again until its sender has left it to us.
-        if let Some(adopted) = self.adopted.get_mut(number as usize) {
-            *adopted = true;
+    /// Gives a lane back that is not read, if its sender has ended.
+    #[cold]
+    fn discard(&mut self, number: u32) {
+        let own = &self.door.own;
+        // SAFETY: it was refused, so there is no reader of it, and one is made by this thread
+        // alone, of what is not refused.
+        let gone = unsafe { own.layout.lanes().discard(number, |number| punch(own, number)) };
+        if gone && let Some(it) = self.known.get_mut(number as usize) {
+            tracing::debug!(target: "shm_transport::node", lane = number, "a lane that was not read has ended");
+            *it = Known::Not;
         }
     }
 
@@ -420,10 +443,11 @@ impl Lanes {
         }
     }
 
-    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) {
+    /// False if it does not say from whom it is: nobody reads it.
+    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) -> bool {
         let Ok(sender) = NodeId::new(reader.card().as_bytes()) else {
             tracing::warn!(target: "shm_transport::node", "a lane from nobody is not read");
-            return;
+            return false;
         };
         tracing::debug!(target: "shm_transport::node", from = %sender, "a lane is read");
         self.lanes.push(Lane {
@@ -436,6 +460,7 @@ impl Lanes {
             corrupt: false,
             local,
         });
+        true
     }
 
     /// Lets go of lanes that have ended and are read.
@@ -450,27 +475,21 @@ impl Lanes {
             let Lane { source, reader, local, sender, corrupt, .. } = self.lanes.swap_remove(at);
             // What it held in the sender's pool goes before the lane does.
             drop(source);
-            let mut reader = reader;
-            if corrupt {
-                reader.ring().skip(usize::MAX);
-            }
             let (number, own) = (reader.lane(), &self.door.own);
-            let back = reader.finish_with(|number| {
-                if local.is_none()
-                    && let Some((offset, len)) = own.layout.place_of(number)
-                {
-                    // SAFETY: nobody has an end of the lane, and nobody can take it before this
-                    // returns. Where pages are larger than lanes it fails, and the memory stays.
-                    let _ = unsafe { own.segment.punch(offset..offset + len) };
+            let clear = |number| {
+                if local.is_none() {
+                    punch(own, number);
                 }
-            });
+            };
+            // One that is corrupt may have no end to be read to.
+            let back = if corrupt { reader.discard_with(clear) } else { reader.finish_with(clear) };
             match back {
                 None => {
                     tracing::debug!(target: "shm_transport::node", from = %sender, "a lane has ended");
                     if local.is_none()
-                        && let Some(adopted) = self.adopted.get_mut(number as usize)
+                        && let Some(it) = self.known.get_mut(number as usize)
                     {
-                        *adopted = false;
+                        *it = Known::Not;
                     }
                 }
                 // Something came at the last moment.
@@ -597,6 +616,15 @@ impl Lanes {
         };
         tracing::error!(target: "shm_transport::node", from = %lane.sender, %why, "corrupt lane");
         RecvError::Corrupt { from: Box::new(lane.sender), why }
+    }
+}
+
+/// Gives the memory of a lane back that is being given back itself: nobody has an end of it, and
+/// nobody can take it before.
+fn punch(own: &Mapped, number: u32) {
+    if let Some((offset, len)) = own.layout.place_of(number) {
+        // SAFETY: as said above. Where pages are larger than lanes it fails, and the memory stays.
+        let _ = unsafe { own.segment.punch(offset..offset + len) };
     }
 }
 
