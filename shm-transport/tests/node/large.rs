@@ -99,9 +99,8 @@ fn the_receiver_is_killed() {
         child.expect("receive there 10000", &format!("here {round} 0 1048576"));
         child.kill();
         soon("all chunks are free again", || {
-            let free = (0..accepted).take_while(|number| {
-                here.send("here", &payload(9, *number, 1 << 20)).is_ok()
-            });
+            let free = (0..accepted)
+                .take_while(|number| here.send("here", &payload(9, *number, 1 << 20)).is_ok());
             let free = free.count();
             for _ in 0..free {
                 assert_eq!(here.recv().unwrap().len(), 1 << 20);
