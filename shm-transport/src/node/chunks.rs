@@ -21,6 +21,7 @@
 
 use super::error::SendError;
 use super::frame::InChunk;
+use super::kept::Kept;
 use super::mapped::{HEADER, lasting};
 use super::name::pool_of;
 use super::outgoing::Way;
@@ -65,29 +66,14 @@ pub(super) struct Pool {
     there: HashMap<usize, usize>,
     /// Whether something was loaned since the last look.
     busy: bool,
-    _memory: Memory,
+    /// What the publisher has of its own.
+    _memory: (Kept<[Slot]>, Kept<[Place<'static>]>),
     segment: Segment,
 }
 
 // SAFETY: everything in it belongs to whoever has it; what of it points to memory of its own goes
 // with it, and nothing is bound to a thread.
 unsafe impl Send for Pool {}
-
-/// What the publisher has of its own, on the heap.
-struct Memory {
-    slots: *mut [Slot],
-    places: *mut [Place<'static>],
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: made by `Box::into_raw` and given to the publisher alone, which is gone.
-        unsafe {
-            drop(Box::from_raw(self.slots));
-            drop(Box::from_raw(self.places));
-        }
-    }
-}
 
 /// A place that is some receiver's.
 struct Use {
@@ -189,12 +175,11 @@ impl Pool {
                 let pool = unsafe { PoolRef::init_at(region, options) }.map_err(wrong)?;
                 Ok::<_, SendError>((marks, pool, creating.publish()))
             })?;
-        let slots: Box<[Slot]> = (0..pool.chunks()).map(|_| Slot::new()).collect();
-        let own: Box<[Place<'static>]> = (0..places).map(|_| Place::new()).collect();
-        let memory = Memory { slots: Box::into_raw(slots), places: Box::into_raw(own) };
-        // SAFETY: on the heap until `memory` is dropped, which is after the publisher; and nobody
-        // else uses them.
-        let (slots, own) = unsafe { (&mut *memory.slots, &mut *memory.places) };
+        let slots = Kept::new((0..pool.chunks()).map(|_| Slot::new()).collect());
+        let own = Kept::new((0..places).map(|_| Place::new()).collect());
+        let memory: (Kept<[Slot]>, Kept<[Place<'static>]>) = (slots, own);
+        // SAFETY: the publisher's alone, which is dropped before them.
+        let (slots, own) = unsafe { (memory.0.lasting_mut(), memory.1.lasting_mut()) };
         let publisher = pool.claim_publisher(owner, Limits::NONE, slots, own, |_| 0);
         let publisher = publisher.map_err(wrong)?;
         Ok(Self {
@@ -344,7 +329,7 @@ fn wrong(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SendErro
 pub(super) struct Source {
     /// What is being read.
     borrowed: Option<Borrowed<'static, 'static>>,
-    holder: Box<Holder<'static>>,
+    holder: Kept<Holder<'static>>,
     id: (u32, u32),
     _segment: Segment,
 }
@@ -384,7 +369,7 @@ impl Source {
                 holder.map_err(|error| refused(text(&error)))
             })?;
         let id = (chunk.place, chunk.marks);
-        Ok(Self { borrowed: None, holder: Box::new(holder), id, _segment: segment })
+        Ok(Self { borrowed: None, holder: Kept::new(Box::new(holder)), id, _segment: segment })
     }
 
     /// Whether it is the place that `chunk` was lent to.
@@ -398,8 +383,8 @@ impl Source {
         let again = self.borrowed.as_ref().is_some_and(|one| one.handle() == chunk.handle);
         if !again {
             self.borrowed = None;
-            // SAFETY: the holder stands on the heap and is dropped after what is borrowed of it.
-            let holder: &'static Holder<'static> = unsafe { &*std::ptr::from_ref(&*self.holder) };
+            // SAFETY: dropped after what is borrowed of it.
+            let holder = unsafe { self.holder.lasting() };
             self.borrowed = Some(holder.borrow(chunk.handle).map_err(|error| error.to_string())?);
         }
         Ok(self.borrowed.as_deref().unwrap_or(&[]))
@@ -412,7 +397,7 @@ impl Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("Source").field("place", &self.id).finish_non_exhaustive()
     }
 }
 

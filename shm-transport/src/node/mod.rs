@@ -84,6 +84,7 @@ mod error;
 mod frame;
 mod inbox;
 mod keeper;
+mod kept;
 mod mapped;
 mod message;
 mod name;
