@@ -347,7 +347,14 @@ impl Outgoing {
         if let Some(place) = self.ends.place.filter(|place| pool.has(*place)) {
             return Ok(place);
         }
-        let place = pool.enter(&self.ends.peer, &self.ends.way)?;
+        let Ends { peer, way, shared, .. } = &*self.ends;
+        let place = match pool.enter(peer, way) {
+            // Some may be of receivers that have left, and are gone by now.
+            Err(SendError::NoLane { .. }) if shared.forget_the_gone(pool) => {
+                pool.enter(peer, way)?
+            }
+            other => other?,
+        };
         self.ends.place = Some(place);
         Ok(place)
     }
