@@ -663,3 +663,41 @@ impl std::fmt::Debug for Inbox {
         f.debug_struct("Inbox").field("lanes", &self.lanes.lanes.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FLOOD;
+    use crate::config::{Config, Full};
+    use crate::domain::Domain;
+    use crate::node::{Filter, Label, Node};
+
+    /// Who sends nothing but what is filtered out holds nobody up who does not want to wait.
+    #[test]
+    fn a_flood_of_what_is_filtered_out() {
+        let domain = Domain::new(&format!("unit-flood-{}", std::process::id())).unwrap();
+        let join = |name| Node::builder(name).config(Config::default()).in_domain(domain.clone());
+        let wanted = Label::new(1, 0);
+        let there = join("there").lane_bytes(1 << 20).filter(Filter::ALL.group(1)).join().unwrap();
+        let here = join("here").full(Full::Error).join().unwrap();
+        let bound = u64::from(FLOOD);
+        let flood = 8 * bound + 5;
+        for _ in 0..flood {
+            here.send_labelled("there", Label::new(2, 0), b"flood").unwrap();
+        }
+        here.send_labelled("there", wanted, b"wanted").unwrap();
+        let (mut seen, mut calls) = (0, 0);
+        let message = loop {
+            // It looks twice, the second time for new lanes too.
+            let found = there.try_recv().unwrap();
+            let filtered = there.stats().filtered;
+            assert!(filtered - seen <= 2 * bound, "{} in one call", filtered - seen);
+            (seen, calls) = (filtered, calls + 1);
+            if let Some(message) = found {
+                break message;
+            }
+            assert!(seen < flood, "nothing but what is wanted is left");
+        };
+        assert_eq!((&*message, message.label(), seen), (&b"wanted"[..], wanted, flood));
+        assert!(calls >= 5, "{calls}");
+    }
+}
