@@ -243,8 +243,9 @@ fn all_are_killed() {
             // Under the name of one of them, and for some heartbeats.
             let heartbeat = Duration::from_millis(10);
             let next = builder(&place.domain, "n2").heartbeat(heartbeat).join().unwrap();
+            // A dead one's files go before its place in the registry does.
             soon("only its own files", || place.files().len() == 3);
-            assert_eq!(next.nodes().unwrap().len(), 1);
+            soon("nobody else", || next.nodes().unwrap().len() == 1);
             drop(next);
             assert_eq!(place.files(), [""; 0]);
         }
