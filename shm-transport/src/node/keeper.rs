@@ -209,12 +209,7 @@ impl Rounds<'_> {
     fn forget_dead_readers(&self) {
         let Some(mut pool) = self.shared.try_pool() else { return };
         let Some(pool) = pool.as_mut() else { return };
-        let lingering: HashSet<OwnerId> = pool.lingering().collect();
-        for id in lingering {
-            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(id) {
-                pool.recover(dead);
-            }
-        }
+        self.shared.forget_the_gone(pool);
         pool.tidy();
     }
 

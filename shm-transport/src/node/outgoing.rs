@@ -54,12 +54,22 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Whether the destination has left; one that has died has not.
+    /// Whether the destination has left, or was given up after its death. One that has died, and
+    /// of which nobody has put away anything, seems to be there.
     #[inline]
     pub fn has_left(&self) -> bool {
         match self {
             Self::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
             Self::Local { door, .. } => door.has_left(),
+        }
+    }
+
+    /// Of one that has left, whether that was by its death.
+    #[cold]
+    fn was_given_up(&self) -> bool {
+        match self {
+            Self::Remote(mapped) => mapped.layout.segment().state() == Ok(State::GivenUp),
+            Self::Local { .. } => false,
         }
     }
 
@@ -144,6 +154,7 @@ impl Outgoing {
             OpenOptions::new(HEADER),
             |segment, error| match error {
                 LayoutError::Closing { .. } => SendError::Left { to },
+                LayoutError::GivenUp { .. } => SendError::Dead { to, pid: None },
                 error => SendError::Layout { path: segment.path().into(), error },
             },
             |segment, layout| enter(shared, &to, segment, layout),
@@ -169,7 +180,9 @@ impl Outgoing {
     #[inline]
     pub fn check(&self) -> Result<(), SendError> {
         let ends = &*self.ends;
-        // First this: one that has left closed its segment, and one that was killed did not.
+        // First this: one that has left closed its segment, and one that was killed did not. Whoever
+        // took a dead one's name away has said so there, so that nothing is written for it when
+        // another has the name.
         if ends.way.has_left() {
             return Err(self.note_left());
         }
@@ -178,8 +191,13 @@ impl Outgoing {
 
     #[cold]
     fn note_left(&self) -> SendError {
-        self.ends.peer.note_left();
-        SendError::Left { to: self.ends.peer.id }
+        let Ends { way, peer, .. } = &*self.ends;
+        if way.was_given_up() {
+            peer.note_dead();
+            return SendError::Dead { to: peer.id, pid: peer.pid };
+        }
+        peer.note_left();
+        SendError::Left { to: peer.id }
     }
 
     /// Sends, and deals with a lane that is full as `full` says.
@@ -328,7 +346,14 @@ impl Outgoing {
         if let Some(place) = self.ends.place.filter(|place| pool.has(*place)) {
             return Ok(place);
         }
-        let place = pool.enter(&self.ends.peer, &self.ends.way)?;
+        let Ends { peer, way, shared, .. } = &*self.ends;
+        let place = match pool.enter(peer, way) {
+            // Some may be of receivers that have left, and are gone by now.
+            Err(SendError::NoLane { .. }) if shared.forget_the_gone(pool) => {
+                pool.enter(peer, way)?
+            }
+            other => other?,
+        };
         self.ends.place = Some(place);
         Ok(place)
     }

@@ -14,6 +14,7 @@ use super::watch::Watchers;
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::fork::{Process, this_process};
+use crate::liveness::Verdict;
 use crate::member::Member;
 use crate::park::FutexPark;
 use crate::segment::SegmentError;
@@ -21,7 +22,7 @@ use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::segment::Control;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -200,6 +201,22 @@ impl Shared {
             self.close_places(pool);
         }
         Some(guard)
+    }
+
+    /// Takes back what receivers had in the pool that are gone since, whether dead or left; whether
+    /// there were any.
+    #[cold]
+    pub fn forget_the_gone(&self, pool: &mut Pool) -> bool {
+        let Some(member) = self.member() else { return false };
+        let lingering: HashSet<OwnerId> = pool.lingering().collect();
+        let mut were = false;
+        for id in lingering {
+            if let Ok(Verdict::Dead(dead)) = member.processes().convict(id) {
+                pool.recover(dead);
+                were = true;
+            }
+        }
+        were
     }
 
     /// A lane is gone that had a place in the pool.

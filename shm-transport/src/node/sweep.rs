@@ -2,7 +2,7 @@
 //!
 //! Whatever a node has names its [`OwnerId`]: its place in the registry, its segment, its pool,
 //! its lanes into others' segments. When the kernel has convicted that id, all of it goes: the
-//! segments' names are taken away, the place in the registry is free. Receivers take back the
+//! segments are marked as given up and their names taken away, the place in the registry is free. Receivers take back the
 //! lanes themselves, when they have read them; so the pool stays until no lane comes from the dead
 //! one any more, and its record in the table of members stays for as long, so that somebody finds
 //! it.
@@ -150,11 +150,12 @@ fn sweep_orphans(
             _ => continue,
         };
         let Some(owner) = owner_in(domain, &name, magic, PATIENT)? else { continue };
-        if table.has_records_of(owner) || table.convict(owner)?.dead().is_none() {
+        if table.has_records_of(owner) {
             continue;
         }
+        let Verdict::Dead(dead) = table.convict(owner)? else { continue };
         let is_read = is_pool(&name) && is_read_from(domain, member, owner, PATIENT)?;
-        if !is_read && unlink(domain, &name, magic, owner, dry_run, PATIENT)? {
+        if !is_read && unlink(domain, &name, magic, dead, dry_run, PATIENT)? {
             swept.push(Swept::Segment(name));
         }
     }
@@ -188,7 +189,7 @@ pub(super) fn sweep_one(
     if domain.path_of(&pool).exists() {
         if is_read_from(domain, member, dead.id(), options)? {
             remains = true;
-        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run, options)? {
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead, dry_run, options)? {
             swept.push(Swept::Segment(pool));
         }
     }
@@ -196,7 +197,7 @@ pub(super) fn sweep_one(
         let Ok(name) = name else { continue };
         if is_node(&name)
             && owner_in(domain, &name, Magic::NODE, options)? == Some(dead.id())
-            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run, options)?
+            && unlink(domain, &name, Magic::NODE, dead, dry_run, options)?
         {
             swept.push(Swept::Segment(name));
         }
@@ -290,19 +291,25 @@ fn is_no_node_s(error: &SegmentError) -> bool {
     )
 }
 
-/// Takes the name of a segment away if it is `owner`'s.
+/// Takes the name of a segment away if it is `dead`'s. Before that it says in it that it is given
+/// up: who had a lane there, and has not heard of the death, sees it before it sends, and so before
+/// another can have the name. Who dies between both leaves a segment of the dead one's.
 pub(super) fn unlink(
     domain: &Domain,
     name: &SegmentName,
     magic: Magic,
-    owner: OwnerId,
+    dead: Dead<OwnerId>,
     dry_run: bool,
     options: OpenOptions,
 ) -> Result<bool, NodeError> {
     let mut found = false;
     let removed = Segment::unlink(domain, name, options, |segment| {
         // Of any version. Whatever else it is, it is not known to be the dead one's.
-        found = layout::owner_of(&segment.region(), magic).ok().flatten() == Some(owner);
+        found = if dry_run {
+            layout::owner_of(&segment.region(), magic) == Ok(Some(dead.id()))
+        } else {
+            layout::give_up(&segment.region(), magic, dead) == Ok(true)
+        };
         Ok::<_, SegmentError>(found && !dry_run)
     });
     match removed {

@@ -19,6 +19,7 @@ mod large;
 mod local;
 mod messaging;
 mod policies;
+mod spoilt;
 mod stress;
 mod torture;
 mod watching;
