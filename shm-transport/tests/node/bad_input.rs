@@ -459,6 +459,24 @@ fn a_dead_one_s_file_is_locked() {
     assert_eq!(place.files(), [""; 0]);
 }
 
+/// A dead one's place is free while its file is locked: the file goes later.
+#[test]
+fn joining_while_a_dead_one_s_file_is_locked() {
+    let place = Place::new();
+    let two = |name: &str| builder(&place.domain, name).nodes(2).join();
+    let here = two("here").unwrap();
+    let mut child = Child::joined(&place, "there", "");
+    let file = fs::File::open(place.path("node.there")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    child.kill();
+    let other = two("other").unwrap();
+    here.send("other", b"x").unwrap();
+    assert_eq!(other.recv().unwrap().len(), 1);
+    assert!(place.path("node.there").exists());
+    drop(file);
+    crate::help::soon("it is put away", || !place.path("node.there").exists());
+}
+
 /// Who looks after a node does not wait for a dead one's file that is locked: it goes on to give
 /// heartbeats.
 #[test]
