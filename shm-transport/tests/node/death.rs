@@ -29,6 +29,8 @@ fn the_receiver_is_killed() {
     assert!(matches!(sender.send(b"x"), Err(SendError::Dead { .. })));
     assert!(matches!(sender.grant(1), Err(SendError::Dead { .. })));
     assert!(matches!(sender.grant(1 << 20), Err(SendError::Dead { .. })));
+    // Each lane is told by itself.
+    soon("the node knows too", || here.send("there", b"x").is_err());
     for _ in 0..3 {
         let found = here.send("there", b"x");
         assert!(
@@ -122,8 +124,9 @@ fn its_name_is_joined_again_at_once() {
     let here = join(&place, "here");
     let mut child = Child::joined(&place, "there", "");
     for round in 0..5 {
-        let mut sender = here.sender("there").unwrap();
         here.send("there", &payload(round, 0, 100)).unwrap();
+        // Behind that one's lane: it is told later.
+        let mut sender = here.sender("there").unwrap();
         child.expect("receive there 10000", &format!("here {round} 0 100"));
         child.kill();
         child = Child::joined(&place, "there", "");
@@ -225,6 +228,10 @@ fn all_are_killed() {
         for (number, child) in children.iter_mut().enumerate() {
             child.expect(&format!("warm-up n{number}"), "3");
             child.expect(&format!("send n{number} n{} 1 0 3 100000", (number + 1) % 4), "sent");
+        }
+        // At once: none is to put away what another left.
+        for child in &children {
+            child.signal(libc::SIGSTOP);
         }
         for child in &mut children {
             child.kill();

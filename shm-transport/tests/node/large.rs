@@ -168,7 +168,12 @@ fn a_place_that_is_another_s_by_now() {
             sender.send(&payload(1, 0, 100_000)).unwrap();
         }
         dead.kill();
-        soon("its death is noted", || sender.try_send(b"x").is_err());
+        let is_dead =
+            |sent| matches!(sent, Err(SendError::Dead { .. } | SendError::Unknown { .. }));
+        // Each lane is told by itself.
+        soon("its death is noted", || {
+            is_dead(sender.try_send(b"x")) && is_dead(here.send("dead", b"x"))
+        });
         soon("it is put away", || here.nodes().unwrap().len() == 1);
         let other = join(&place, "other");
         let mut to_other = here.sender("other").unwrap();
