@@ -5,6 +5,8 @@
 //! `child`.
 #![cfg(target_os = "linux")]
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../segment_help/mod.rs"]
 mod segment_help;
 
