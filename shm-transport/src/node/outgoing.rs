@@ -244,14 +244,15 @@ impl Outgoing {
                 Err(SendError::Full { .. }) => {}
                 other => return other,
             }
-            self.wait_for_room(Head::of(label).len() + payload.len(), deadline, time)?;
+            self.wait_for_room(label, payload.len(), deadline, time)?;
         }
     }
 
-    /// Waits for room for a frame of that length, for a short time. An error if the destination is
+    /// Waits for room for a message of that length, for a short time. An error if the destination is
     /// gone, this node left, or the deadline passed.
     fn wait_for_room(
         &mut self,
+        label: Label,
         length: usize,
         deadline: Deadline,
         time: Duration,
@@ -263,7 +264,8 @@ impl Outgoing {
         }
         let until = Deadline::at(deadline.nanoseconds().min(now.saturating_add(SLICE)));
         let park = ends.park;
-        if length <= ends.max_frame() + Head::MOST {
+        if length <= ends.max_frame() {
+            let length = Head::of(label).frame_for(length);
             // False at the end of the slice, and true if there never will be: then the send says.
             let Ends { writer: Some(writer), room, .. } = ends else { unreachable!("there") };
             if writer.ring().wait(length, room, &park, until) {
@@ -299,18 +301,18 @@ impl Outgoing {
             return self.try_send_large(label, payload);
         }
         let head = Head::of(label);
-        let begin = head.len();
         let Ends { writer: Some(writer), counters, peer, park, .. } = &mut *self.ends else {
             unreachable!("taken by drop alone")
         };
         let (ring, announcer) = writer.parts();
-        let mut grant = match ring.grant(begin + payload.len()) {
+        let mut grant = match ring.grant(head.frame_for(payload.len())) {
             Ok(grant) => grant,
             Err(error) => return Err(refused(peer.id, error)),
         };
-        head.write(&mut grant);
-        grant[begin..].copy_from_slice(payload);
-        grant.commit(usize::MAX);
+        let begin = head.write(&mut grant, payload.len());
+        let end = begin + payload.len();
+        grant[begin..end].copy_from_slice(payload);
+        grant.commit(end);
         announcer.announce(park);
         counters.sent(payload.len());
         Ok(())
@@ -384,13 +386,12 @@ impl Ends {
         place: PlaceId,
     ) -> Result<(), SendError> {
         let head = Head::of_chunk(label);
-        let begin = head.len();
         let to = self.peer.id;
         let (ring, announcer) = self.writer().parts();
-        let mut grant = ring.grant(begin + IN_CHUNK).map_err(|error| refused(to, error))?;
+        let mut grant = ring.grant(head.frame_for(IN_CHUNK)).map_err(|error| refused(to, error))?;
         // The mark comes before the handle.
         let Some(lent) = place.lend(message) else { return Err(SendError::Corrupt { to }) };
-        head.write(&mut grant);
+        let begin = head.write(&mut grant, IN_CHUNK);
         grant[begin..].copy_from_slice(&lent.to_bytes());
         grant.commit(usize::MAX);
         announcer.announce(&FutexPark::new());
@@ -455,6 +456,7 @@ pub(super) enum Room<'o> {
     Lane {
         grant: Grant<'o, 'static>,
         begin: usize,
+        end: usize,
         announcer: &'o mut Announcer<'static>,
         counters: &'o mut Counters,
     },
@@ -480,15 +482,14 @@ impl Outgoing {
             return self.try_grant_chunk(label, length);
         }
         let head = Head::of(label);
-        let begin = head.len();
         let Ends { writer: Some(writer), counters, peer, .. } = &mut *self.ends else {
             unreachable!("taken by drop alone")
         };
         let (ring, announcer) = writer.parts();
         let to = peer.id;
-        let mut grant = ring.grant(begin + length).map_err(|error| refused(to, error))?;
-        head.write(&mut grant);
-        Ok(Room::Lane { grant, begin, announcer, counters })
+        let mut grant = ring.grant(head.frame_for(length)).map_err(|error| refused(to, error))?;
+        let begin = head.write(&mut grant, length);
+        Ok(Room::Lane { grant, begin, end: begin + length, announcer, counters })
     }
 
     #[cold]
@@ -511,7 +512,7 @@ impl Room<'_> {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Lane { grant, begin, .. } => &grant[*begin..],
+            Self::Lane { grant, begin, end, .. } => &grant[*begin..*end],
             Self::Chunk(room) => &room.loan,
         }
     }
@@ -519,7 +520,7 @@ impl Room<'_> {
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Lane { grant, begin, .. } => &mut grant[*begin..],
+            Self::Lane { grant, begin, end, .. } => &mut grant[*begin..*end],
             Self::Chunk(room) => &mut room.loan,
         }
     }
@@ -528,8 +529,8 @@ impl Room<'_> {
     #[inline(always)]
     pub fn commit(self, used: usize) -> Result<(), SendError> {
         match self {
-            Self::Lane { grant, begin, announcer, counters } => {
-                let used = used.min(grant.len() - begin);
+            Self::Lane { grant, begin, end, announcer, counters } => {
+                let used = used.min(end - begin);
                 grant.commit(begin + used);
                 announcer.announce(&FutexPark::new());
                 counters.sent(used);
