@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::domain::Domain;
 use crate::fork::{Process, this_process};
 use crate::liveness::Verdict;
-use crate::member::Member;
+use crate::member::{Left, Member};
 use crate::park::FutexPark;
 use crate::segment::SegmentError;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
@@ -329,8 +329,18 @@ impl Shared {
         };
         // SAFETY: nobody uses the node, and nobody will: places, lanes, pool and segment were given
         // back, or closed and unlinked, which nobody takes over.
-        if let Err(error) = unsafe { member.leave() } {
-            tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
+        match unsafe { member.leave_saying() } {
+            // One that left at the same instant was there when this one looked, and this one when
+            // that one did.
+            Ok(Left::Dead) => {
+                if let Err(error) = super::sweep::sweep_as_member(&self.domain, false) {
+                    tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+                }
+            }
+            Ok(Left::Nobody | Left::Others) => {}
+            Err(error) => {
+                tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
+            }
         }
     }
 }

@@ -55,13 +55,7 @@ pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
     if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
         return Ok(Vec::new());
     }
-    let member = Member::join_with(domain, "sweep", JoinOptions::new().role(ROLE))?;
-    let mut swept = Vec::new();
-    let done = sweep_all(domain, &member, dry_run, &mut swept);
-    // SAFETY: it holds nothing: what it took over it has released.
-    let last = unsafe { member.leave() };
-    done?;
-    let mut deserted = last?;
+    let (mut swept, mut deserted) = sweep_as_member(domain, dry_run)?;
     if !dry_run && !deserted && only_members(domain)? {
         // Records of those that were no nodes, and had nothing that is left.
         deserted = remove_if_deserted(domain)?;
@@ -70,6 +64,21 @@ pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
         swept.push(Swept::Members);
     }
     Ok(swept)
+}
+
+/// The same for nodes alone: dead members that were none keep their records. What was put away, and
+/// whether there is nobody left.
+pub(super) fn sweep_as_member(
+    domain: &Domain,
+    dry_run: bool,
+) -> Result<(Vec<Swept>, bool), NodeError> {
+    let member = Member::join_with(domain, "sweep", JoinOptions::new().role(ROLE))?;
+    let mut swept = Vec::new();
+    let done = sweep_all(domain, &member, dry_run, &mut swept);
+    // SAFETY: it holds nothing: what it took over it has released.
+    let last = unsafe { member.leave() };
+    done?;
+    Ok((swept, last?))
 }
 
 /// Whether there is nothing in the domain but its table of members.

@@ -3,6 +3,7 @@
 use crate::child::Child;
 use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, soon};
 use shm_transport::config::Full;
+use shm_transport::member::Member;
 use shm_transport::node::{NodeError, NodeState, SendError, sweep};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -257,6 +258,59 @@ fn all_are_killed() {
             assert_eq!(place.files(), [""; 0]);
         }
     }
+}
+
+/// Two leave at the same instant, each of which sees the other there: what a third has left, which
+/// was killed, goes all the same.
+#[test]
+fn the_last_two_leave_at_once() {
+    for _ in 0..10 {
+        let place = Place::new();
+        let mut child = Child::joined(&place, "third", "");
+        let nodes = ["one", "two"].map(|name| {
+            // Nobody puts anything away before.
+            let never = Duration::from_secs(1000);
+            builder(&place.domain, name).heartbeat(never).silent_after(4 * never).join().unwrap()
+        });
+        child.expect("warm-up third", "2");
+        child.kill();
+        let start = std::sync::Barrier::new(2);
+        thread::scope(|scope| {
+            for node in nodes {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    node.leave().unwrap();
+                });
+            }
+        });
+        crate::help::nothing_is_left(&place);
+    }
+}
+
+/// The same, where the second goes between the first one's look at who is there and its leave.
+#[test]
+fn the_last_but_one_leaves_while_the_last_does() {
+    let place = Place::new();
+    let mut child = Child::joined(&place, "third", "");
+    let never = Duration::from_secs(1000);
+    let last = builder(&place.domain, "last").heartbeat(never).silent_after(4 * never);
+    let last = last.join().unwrap();
+    let other = Member::join(&place.domain, "other").unwrap();
+    child.kill();
+    // Holds it up after its look, when it takes the registry away if it can.
+    let file = std::fs::File::open(place.path("registry")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
+    thread::scope(|scope| {
+        let leaving = scope.spawn(|| last.leave().unwrap());
+        soon("its name is gone", || !place.path("node.last").exists());
+        thread::sleep(Duration::from_millis(300));
+        // SAFETY: it holds nothing.
+        assert!(!unsafe { other.leave() }.unwrap());
+        drop(file);
+        leaving.join().unwrap();
+    });
+    crate::help::nothing_is_left(&place);
 }
 
 /// A sweep takes nothing from the living, not even from those that are stopped.
