@@ -318,17 +318,20 @@ impl Pool {
         counts.loaned == 0 && counts.shared == 0
     }
 
-    /// Gives the memory behind the chunks back to the system, if nobody has taken any since the
-    /// last call and everything came back.
-    pub fn give_back_if_idle(&mut self) {
-        if std::mem::take(&mut self.busy) || self.there.is_empty() || !self.is_idle() {
-            return;
+    /// Gives the memory behind a chunk back to the system, if nobody has taken any since the last
+    /// call and everything came back. Whether there may be more: of one at a time, for whoever sends
+    /// waits meanwhile.
+    pub fn give_back_if_idle(&mut self) -> bool {
+        if std::mem::take(&mut self.busy) || !self.is_idle() {
+            return false;
         }
-        for (begin, length) in self.there.drain() {
-            // SAFETY: chunks that are free: none is on loan, and no mark stands for any. Where
+        let Some(begin) = self.there.keys().next().copied() else { return false };
+        if let Some(length) = self.there.remove(&begin) {
+            // SAFETY: a chunk that is free: none is on loan, and no mark stands for any. Where
             // pages are larger than chunks it fails, and the memory stays.
             let _ = unsafe { self.segment.punch(begin..begin + length) };
         }
+        true
     }
 
     /// Takes its name away. Who has it mapped keeps it.

@@ -185,7 +185,7 @@ mod tests {
                     let begin = head.write(frame, length);
                     let used = &frame[..begin + length];
                     assert_eq!(parse(used), Some((label, Content::Here(begin))));
-                    assert!(length < 1024 || used[begin..].as_ptr().addr() % 64 == 0);
+                    assert!(length < 1024 || used[begin..].as_ptr().addr().is_multiple_of(64));
                 }
             }
 
