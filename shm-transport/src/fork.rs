@@ -1,9 +1,10 @@
 //! What a child by `fork` is not to have, and not to give back.
 
-use rustix::process::{Pid, getpid};
+use rustix::process::getpid;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 static GATE: Mutex<()> = Mutex::new(());
 
@@ -32,39 +33,46 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// What a child made by `fork` does not share with its parent, to know what of its memory is only
 /// a copy of the parent's. Its pid alone it may share: the first process of each pid namespace is
-/// number 1.
+/// number 1. So it is the pid and the forks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Process(u64);
+
+/// This one.
 ///
 /// Asked for each message, so that it makes no system call but for the first time in a process.
 #[inline]
-pub(crate) fn this_process() -> (Pid, u32) {
-    if let Some(Some(word)) = KNOWN.get()
-        && let Some(known) = decode(word.load(Relaxed))
-    {
-        return known;
+pub(crate) fn this_process() -> Process {
+    let known = KNOWN.load(Acquire);
+    // SAFETY: null, or a word that is never taken away.
+    match unsafe { known.as_ref() }.map(|word| word.load(Relaxed)) {
+        None | Some(0) => ask(),
+        Some(known) => Process(known),
     }
-    ask()
 }
 
 #[cold]
-fn ask() -> (Pid, u32) {
+fn ask() -> Process {
     register();
-    let this = (getpid(), FORKS.load(Relaxed));
-    if let Some(word) = KNOWN.get_or_init(memory_of_one_process) {
-        word.store(
-            u64::from(this.0.as_raw_nonzero().get().cast_unsigned()) << 32 | u64::from(this.1),
-            Relaxed,
-        );
+    let pid = getpid().as_raw_nonzero().get().cast_unsigned();
+    let this = u64::from(pid) << 32 | u64::from(FORKS.load(Relaxed));
+    // Without a lock, which a child might find taken: should two threads come here first, one page
+    // too many stays.
+    if KNOWN.load(Acquire).is_null()
+        && let Some(word) = memory_of_one_process()
+    {
+        let word = std::ptr::from_ref(word).cast_mut();
+        let _ = KNOWN.compare_exchange(std::ptr::null_mut(), word, Release, Relaxed);
     }
-    this
+    // SAFETY: null, or a word that is never taken away.
+    if let Some(word) = unsafe { KNOWN.load(Acquire).as_ref() } {
+        word.store(this, Relaxed);
+    }
+    Process(this)
 }
 
-/// The answer, once it is known, as a pid and the forks; 0 before. Where there is no such memory
-/// the kernel is asked each time.
-static KNOWN: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
-
-fn decode(word: u64) -> Option<(Pid, u32)> {
-    Some((Pid::from_raw((word >> 32) as i32)?, word as u32))
-}
+/// Where the answer stands, once it is known; 0 there before. Where there is no such memory the
+/// kernel is asked each time.
+static KNOWN: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 
 /// A word that the kernel makes zero in each child that has a copy of this memory: by whatever
 /// call it is made.

@@ -69,7 +69,10 @@
 //! # Trust
 //!
 //! Both ends keep the protocol, as the contract of [`Lanes::new`] says. Table, bitmap and words
-//! stand anything; rings check what they read.
+//! stand anything; rings check what they read. A lane in which something stands that no sender
+//! writes is not read any more, and comes back when its sender has ended: by
+//! [`discard_with`](LaneReader::discard_with), or by [`discard`](Lanes::discard) where it could not
+//! even be taken up.
 //!
 //! # Example
 //!

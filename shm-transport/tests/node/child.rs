@@ -212,18 +212,18 @@ impl Obeying {
                 }
                 "received".into()
             }
-            // Sends back whatever comes, until nothing does for so long.
-            ["echo", name, milliseconds] => {
-                let time = Duration::from_millis(u64::from(number(milliseconds)));
+            // Sends so many back.
+            ["echo", name, count] => {
                 let node = &self.nodes[name];
                 say("echoing");
-                let mut count = 0;
-                while let Some(message) = node.recv_timeout(time).unwrap() {
+                for at in 0..number(count) {
+                    let Some(message) = node.recv_timeout(help::PATIENCE).unwrap() else {
+                        return format!("nothing in the place of {at}");
+                    };
                     let label = message.label();
                     node.send_labelled(&message.sender().to_string(), label, &message).unwrap();
-                    count += 1;
                 }
-                count.to_string()
+                "echoed".into()
             }
             ["torture", name, seed, process, log] => {
                 let seed = u64::from(number(seed));

@@ -21,6 +21,7 @@ mod large;
 mod local;
 mod messaging;
 mod policies;
+mod spoilt;
 mod stress;
 mod torture;
 mod watching;

@@ -136,7 +136,8 @@ fn both_sides_count_the_same() {
 fn counts_of_many_lanes() {
     let place = Place::new();
     let here = join(&place, "here");
-    let other = join(&place, "other");
+    let patient = Full::Block(crate::help::PATIENCE);
+    let other = builder(&place.domain, "other").full(patient).join().unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
