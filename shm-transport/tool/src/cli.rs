@@ -91,7 +91,7 @@ impl Said {
     pub fn parse() -> Self {
         let mut words = std::env::args_os().skip(1).peekable();
         if words.next_if(|word| word == Self::BACKSTAGE).is_some() {
-            let program = std::iter::once(Self::BACKSTAGE.into());
+            let program = std::iter::once("shm backstage".into());
             return Self::ByItself(Backstage::parse_from(program.chain(words)));
         }
         Self::ByOthers(Cli::parse())
