@@ -164,8 +164,16 @@ impl<'a, const N: usize> Segment<'a, N> {
     /// # Errors
     ///
     /// The word is no state.
+    #[inline]
     pub fn state(&self) -> Result<State, Corrupt> {
         State::from_word(self.words.get(at::STATE))
+    }
+
+    /// Whether it is ready; a word that is no state is none that says so. Also a hint, and cheaper
+    /// than [`state`](Self::state), for who asks at each message.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.words.get(at::STATE) == State::Ready.word()
     }
 
     /// Who may close it; `None` for nobody. Only a hint unless the owner is the caller.

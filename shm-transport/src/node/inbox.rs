@@ -52,6 +52,7 @@ struct Lanes {
     /// Where to look first, and how many messages that one has had in its turn.
     next: usize,
     turn: u32,
+    found: Found,
     /// Glances in vain, in a row.
     vain: u32,
     /// Messages taken, wrapping.
@@ -100,7 +101,7 @@ const FLOOD: u32 = 1024;
 
 /// What a quick look says.
 enum Quick {
-    Found(Found),
+    Found,
     Nothing,
     /// It was not enough.
     Unknown,
@@ -129,9 +130,10 @@ impl From<SegmentError> for Unread {
     }
 }
 
-/// A message that was found, and stands where it is until it is released.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+/// The message that was found last, and stands where it is until it is released. Kept here, and not
+/// in what the caller is given, because that is moved: see `outgoing::Granted`.
+#[derive(Debug)]
+struct Found {
     lane: usize,
     bytes: NonNull<[u8]>,
     label: Label,
@@ -139,8 +141,6 @@ pub(super) struct Found {
 
 // SAFETY: an address and numbers. What may be done with the bytes is for who has the inbox.
 unsafe impl Send for Found {}
-// SAFETY: as above.
-unsafe impl Sync for Found {}
 
 impl Inbox {
     pub fn new(door: &Arc<Door>, domain: &Domain, wait: Wait) -> Self {
@@ -156,6 +156,7 @@ impl Inbox {
                 known: vec![Known::Not; own.layout.lanes().table().slots() as usize],
                 next: 0,
                 turn: 0,
+                found: Found { lane: 0, bytes: NonNull::from(&[]), label: Label::NONE },
                 vain: 0,
                 taken: 0,
                 park,
@@ -178,64 +179,62 @@ impl Inbox {
         self.lanes.lanes.clear();
     }
 
-    /// The next message, if there is one. Does not wait. Called again without a release in
+    /// Finds the next message, if there is one. Does not wait. Called again without a release in
     /// between it finds the same.
-    #[inline]
-    pub fn read(&mut self) -> Result<Option<Found>, RecvError> {
+    #[inline(always)]
+    pub fn read(&mut self) -> Result<bool, RecvError> {
         match self.lanes.quick() {
-            Quick::Found(found) => Ok(Some(found)),
-            Quick::Nothing => Ok(None),
+            Quick::Found => Ok(true),
+            Quick::Nothing => Ok(false),
             Quick::Unknown => self.read_any(),
         }
     }
 
     #[inline(never)]
-    fn read_any(&mut self) -> Result<Option<Found>, RecvError> {
+    fn read_any(&mut self) -> Result<bool, RecvError> {
         // Who sends nothing but what is filtered out holds nobody up.
         for _ in 0..FLOOD {
             if self.lanes.door.has_left() {
                 return Err(RecvError::NotJoined);
             }
-            let Some(lane) = self.lanes.look(Look::Glance) else { return Ok(None) };
-            if let Some(found) = self.lanes.open(lane)? {
-                return Ok(Some(found));
+            let Some(lane) = self.lanes.look(Look::Glance) else { return Ok(false) };
+            if self.lanes.open(lane)? {
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// The same for one who does not call again soon: also looks for new lanes.
-    pub fn read_once(&mut self) -> Result<Option<Found>, RecvError> {
-        match self.read()? {
-            Some(found) => Ok(Some(found)),
-            None => {
-                self.lanes.vain = self.lanes.vain.next_multiple_of(APART) + APART - 1;
-                self.read()
-            }
+    pub fn read_once(&mut self) -> Result<bool, RecvError> {
+        if self.read()? {
+            return Ok(true);
         }
+        self.lanes.vain = self.lanes.vain.next_multiple_of(APART) + APART - 1;
+        self.read()
     }
 
-    /// Waits for a message, until `deadline` or until `stop` says so; `None` if there is none then.
+    /// Waits for a message, until `deadline` or until `stop` says so; false if there is none then.
     /// Who changes what `stop` says rings the node's bell.
     #[inline]
     pub fn read_wait(
         &mut self,
         deadline: Deadline,
         stop: impl Fn() -> bool,
-    ) -> Result<Option<Found>, RecvError> {
+    ) -> Result<bool, RecvError> {
         loop {
-            if let Some(found) = self.read()? {
-                return Ok(Some(found));
+            if self.read()? {
+                return Ok(true);
             }
             if !self.wait_until(deadline, &stop) || stop() {
                 return self.read();
             }
-            if let Some(found) = self.read()? {
-                return Ok(Some(found));
+            if self.read()? {
+                return Ok(true);
             }
             // Something was there, and it was filtered out.
             if self.park.now() >= deadline.nanoseconds() {
-                return Ok(None);
+                return Ok(false);
             }
         }
     }
@@ -260,30 +259,32 @@ impl Inbox {
         }
     }
 
-    /// From whom the message is.
-    pub fn sender(&self, found: &Found) -> &NodeId {
-        &self.lanes.lanes[found.lane].sender
+    /// From whom the message is that was found.
+    pub fn sender(&self) -> &NodeId {
+        &self.lanes.lanes[self.lanes.found.lane].sender
     }
 
-    /// The message.
-    pub fn bytes(&self, found: &Found) -> &[u8] {
+    /// The message that was found and is not released.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
         // SAFETY: found by this inbox and not released: in a frame that is published and not given
         // back, or in a chunk in hand, of memory that is mapped as long as the lane is there,
         // which is until it is read to its end.
-        unsafe { found.bytes.as_ref() }
+        unsafe { self.lanes.found.bytes.as_ref() }
     }
 
-    pub fn label(&self, found: &Found) -> Label {
-        found.label
+    /// What it is about.
+    pub fn label(&self) -> Label {
+        self.lanes.found.label
     }
 
-    /// Leaves the message behind.
-    #[inline]
-    pub fn release(&mut self, found: Found) {
+    /// Leaves it behind.
+    #[inline(always)]
+    pub fn release(&mut self) {
         let [messages, bytes, ..] = &mut self.lanes.counters;
         messages.add(1);
-        bytes.add(found.bytes.len() as u64);
-        self.lanes.skip(found.lane);
+        bytes.add(self.lanes.found.bytes.len() as u64);
+        self.lanes.skip(self.lanes.found.lane);
     }
 }
 
@@ -315,7 +316,8 @@ impl Lanes {
         let bytes = NonNull::from(bytes);
         frame.hold();
         self.vain = 0;
-        Quick::Found(Found { lane: 0, bytes, label })
+        self.found = Found { lane: 0, bytes, label };
+        Quick::Found
     }
 
     /// Which lane has something. The same once more until it is released.
@@ -523,13 +525,13 @@ impl Lanes {
         }
     }
 
-    /// What stands in the lane's next frame; `None` if it is left out.
+    /// Finds what stands in the lane's next frame; false if it is left out.
     #[inline]
-    fn open(&mut self, at: usize) -> Result<Option<Found>, RecvError> {
+    fn open(&mut self, at: usize) -> Result<bool, RecvError> {
         let lane = &mut self.lanes[at];
         let frame = match lane.reader.ring().read() {
             Ok(frame) => frame,
-            Err(ReadError::Empty | ReadError::TooSmall { .. }) => return Ok(None),
+            Err(ReadError::Empty | ReadError::TooSmall { .. }) => return Ok(false),
             Err(ReadError::Corrupt) => return Err(self.corrupt(at)),
         };
         // SAFETY of what is made of it: see `Inbox::bytes`.
@@ -550,7 +552,7 @@ impl Lanes {
             }
             self.counters[2].add(1);
             self.skip(at);
-            return Ok(None);
+            return Ok(false);
         }
         let bytes = match content {
             Content::Here(begin) => {
@@ -562,7 +564,8 @@ impl Lanes {
                 Err(unread) => return Err(self.unread(at, unread)),
             },
         };
-        Ok(Some(Found { lane: at, bytes, label }))
+        self.found = Found { lane: at, bytes, label };
+        Ok(true)
     }
 
     #[cold]

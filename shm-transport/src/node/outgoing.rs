@@ -13,11 +13,11 @@ use crate::liveness::Verdict;
 use crate::park::FutexPark;
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::counter::CounterWriter;
-use shm_primitives::lane::{Announcer, LaneWriter};
+use shm_primitives::lane::LaneWriter;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::layout::node::NodeLayout;
 use shm_primitives::pool::{self, Loan};
-use shm_primitives::ring::frame::{Grant, WriteError};
+use shm_primitives::ring::frame::WriteError;
 use shm_primitives::segment::{SegmentError as LayoutError, State};
 use shm_primitives::wake::{Deadline, Park, Waiter};
 use std::mem::ManuallyDrop;
@@ -43,7 +43,27 @@ pub(super) struct Ends {
     way: Way,
     peer: Arc<Peer>,
     park: FutexPark,
+    granted: Granted,
     shared: Arc<Shared>,
+}
+
+/// What was lent by the last grant. It stands here, and not in what the caller is given, because
+/// that is moved: what was just stored in small pieces would be loaded in large ones, and a core
+/// that cannot put those together waits until all stores before them are done, the message's own
+/// among them, which wait for the receiver's core.
+#[derive(Default)]
+struct Granted {
+    /// Where the message begins and ends in the room that the lane's writer holds.
+    begin: usize,
+    end: usize,
+}
+
+/// Room in a chunk. Its fields are dropped in their order.
+pub(super) struct InPool {
+    loan: Loan<'static, 'static>,
+    pool: PoolGuard,
+    place: PlaceId,
+    label: Label,
 }
 
 /// What the lane lies in.
@@ -59,7 +79,7 @@ impl Way {
     #[inline]
     pub fn has_left(&self) -> bool {
         match self {
-            Self::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
+            Self::Remote(mapped) => !mapped.layout.segment().is_ready(),
             Self::Local { door, .. } => door.has_left(),
         }
     }
@@ -127,6 +147,7 @@ impl Outgoing {
                 way,
                 peer,
                 park: FutexPark::new(),
+                granted: Granted::default(),
                 shared: Arc::clone(shared),
             }),
             process: this_process(),
@@ -189,6 +210,11 @@ impl Outgoing {
         ends.peer.check()
     }
 
+    #[inline]
+    fn is_there(&self) -> bool {
+        !self.ends.way.has_left() && !self.ends.peer.is_gone()
+    }
+
     #[cold]
     fn note_left(&self) -> SendError {
         let Ends { way, peer, .. } = &*self.ends;
@@ -203,6 +229,20 @@ impl Outgoing {
     /// Sends, and deals with a lane that is full as `full` says.
     #[inline]
     pub fn send(&mut self, label: Label, payload: &[u8], full: Full) -> Result<(), SendError> {
+        if self.send_at_once(label, payload) {
+            return Ok(());
+        }
+        self.send_otherwise(label, payload, full)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_otherwise(
+        &mut self,
+        label: Label,
+        payload: &[u8],
+        full: Full,
+    ) -> Result<(), SendError> {
         match self.try_send(label, payload) {
             Err(SendError::Full { .. }) => {}
             other => return other,
@@ -210,7 +250,6 @@ impl Outgoing {
         self.send_when_full(label, payload, full)
     }
 
-    #[cold]
     fn send_when_full(
         &mut self,
         label: Label,
@@ -296,26 +335,45 @@ impl Outgoing {
     /// Sends if there is room.
     #[inline]
     pub fn try_send(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
-        self.check()?;
+        if self.send_at_once(label, payload) {
+            return Ok(());
+        }
+        self.try_send_otherwise(label, payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_send_otherwise(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
         if payload.len() > self.ends.max_frame() {
+            self.check()?;
             return self.try_send_large(label, payload);
         }
+        self.reserve(label, payload.len())?;
+        self.bytes_mut().copy_from_slice(payload);
+        self.commit(payload.len());
+        Ok(())
+    }
+
+    /// Sends what goes through the lane, if nothing is in the way; false if something is, and
+    /// nothing was sent.
+    #[inline(always)]
+    fn send_at_once(&mut self, label: Label, payload: &[u8]) -> bool {
+        if !self.is_there() || payload.len() > self.ends.max_frame() {
+            return false;
+        }
         let head = Head::of(label);
-        let Ends { writer: Some(writer), counters, peer, park, .. } = &mut *self.ends else {
-            unreachable!("taken by drop alone")
+        let Ends { writer: Some(writer), counters, park, .. } = &mut *self.ends else {
+            return false;
         };
         let (ring, announcer) = writer.parts();
-        let mut grant = match ring.grant(head.frame_for(payload.len())) {
-            Ok(grant) => grant,
-            Err(error) => return Err(refused(peer.id, error)),
-        };
+        let Ok(mut grant) = ring.grant(head.frame_for(payload.len())) else { return false };
         let begin = head.write(&mut grant, payload.len());
         let end = begin + payload.len();
         grant[begin..end].copy_from_slice(payload);
         grant.commit(end);
         announcer.announce(park);
         counters.sent(payload.len());
-        Ok(())
+        true
     }
 
     #[cold]
@@ -451,49 +509,53 @@ impl std::fmt::Debug for Outgoing {
     }
 }
 
-/// Room for a message, in a lane or in a chunk. Its fields are dropped in their order.
-pub(super) enum Room<'o> {
-    Lane {
-        grant: Grant<'o, 'static>,
-        begin: usize,
-        end: usize,
-        announcer: &'o mut Announcer<'static>,
-        counters: &'o mut Counters,
-    },
-    // Elsewhere, so that what goes through a lane is not moved about with so much.
-    Chunk(Box<RoomInChunk<'o>>),
-}
-
-/// Its fields are dropped in their order.
-pub(super) struct RoomInChunk<'o> {
-    loan: Loan<'static, 'static>,
-    pool: PoolGuard,
-    ends: &'o mut Ends,
-    place: PlaceId,
-    label: Label,
-}
-
+/// Room for a message in the lane, one at a time, or in a chunk.
 impl Outgoing {
-    /// Room for a message of up to `length` bytes, if there is.
-    #[inline]
-    pub fn try_grant(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
-        self.check()?;
-        if length > self.ends.max_frame() {
-            return self.try_grant_chunk(label, length);
+    /// Makes room for a message of up to `length` bytes in the lane, if nothing is in the way;
+    /// false if something is.
+    #[inline(always)]
+    pub fn grant_at_once(&mut self, label: Label, length: usize) -> bool {
+        if !self.is_there() || length > self.ends.max_frame() {
+            return false;
         }
+        let Ends { writer: Some(writer), granted, .. } = &mut *self.ends else { return false };
         let head = Head::of(label);
-        let Ends { writer: Some(writer), counters, peer, .. } = &mut *self.ends else {
-            unreachable!("taken by drop alone")
-        };
-        let (ring, announcer) = writer.parts();
-        let to = peer.id;
-        let mut grant = ring.grant(head.frame_for(length)).map_err(|error| refused(to, error))?;
-        let begin = head.write(&mut grant, length);
-        Ok(Room::Lane { grant, begin, end: begin + length, announcer, counters })
+        let Ok(mut grant) = writer.ring().grant(head.frame_for(length)) else { return false };
+        granted.begin = head.write(&mut grant, length);
+        granted.end = granted.begin + length;
+        grant.hold();
+        true
     }
 
+    /// Makes room for a message of up to `length` bytes, if there is: in the lane, or in what is
+    /// returned.
     #[cold]
-    fn try_grant_chunk(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
+    #[inline(never)]
+    pub fn grant(&mut self, label: Label, length: usize) -> Result<Option<Box<InPool>>, SendError> {
+        if length > self.ends.max_frame() {
+            self.check()?;
+            return self.grant_chunk(label, length).map(Some);
+        }
+        self.reserve(label, length).map(|()| None)
+    }
+
+    /// Makes room in the lane.
+    fn reserve(&mut self, label: Label, length: usize) -> Result<(), SendError> {
+        self.check()?;
+        let Ends { writer: Some(writer), granted, peer, .. } = &mut *self.ends else {
+            unreachable!("taken by drop alone")
+        };
+        let head = Head::of(label);
+        let to = peer.id;
+        let grant = writer.ring().grant(head.frame_for(length));
+        let mut grant = grant.map_err(|error| refused(to, error))?;
+        granted.begin = head.write(&mut grant, length);
+        granted.end = granted.begin + length;
+        grant.hold();
+        Ok(())
+    }
+
+    fn grant_chunk(&mut self, label: Label, length: usize) -> Result<Box<InPool>, SendError> {
         let to = self.ends.peer.id;
         let guard = self.ends.shared.clone().pool(length)?;
         let Some(mut guard) = guard else { return Err(SendError::Full { to }) };
@@ -503,52 +565,63 @@ impl Outgoing {
         // SAFETY: of the pool that the guard keeps, and keeps for this alone; dropped before it.
         let loan =
             unsafe { std::mem::transmute::<Loan<'_, 'static>, Loan<'static, 'static>>(loan) };
-        let ends = &mut *self.ends;
-        Ok(Room::Chunk(Box::new(RoomInChunk { loan, pool: guard, ends, place, label })))
+        Ok(Box::new(InPool { loan, pool: guard, place, label }))
+    }
+
+    /// The room in the lane.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
+        let Ends { writer: Some(writer), granted, .. } = &*self.ends else { return &[] };
+        writer.ring_ref().held().get(granted.begin..granted.end).unwrap_or(&[])
+    }
+
+    /// The same, to be written.
+    #[inline(always)]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let Ends { writer: Some(writer), granted, .. } = &mut *self.ends else { return &mut [] };
+        writer.ring().held_mut().get_mut(granted.begin..granted.end).unwrap_or(&mut [])
+    }
+
+    /// Sends the first `used` bytes of the room in the lane.
+    #[inline(always)]
+    pub fn commit(&mut self, used: usize) {
+        let Ends { writer: Some(writer), granted, counters, park, .. } = &mut *self.ends else {
+            return;
+        };
+        let used = used.min(granted.end - granted.begin);
+        let (ring, announcer) = writer.parts();
+        if ring.commit_held(granted.begin + used) {
+            announcer.announce(park);
+            counters.sent(used);
+        }
+    }
+
+    /// Sends the first `used` bytes of that room.
+    #[cold]
+    #[inline(never)]
+    pub fn commit_chunk(&mut self, room: InPool, used: usize) -> Result<(), SendError> {
+        let InPool { mut loan, pool, place, label } = room;
+        let used = used.min(loan.len());
+        // Shorter: that cannot fail.
+        let _ = loan.resize(used);
+        let message = loan.share();
+        let sent = self.ends.offer(label, &message, place);
+        drop(message);
+        // Only now: the chunk is its pool's.
+        drop(pool);
+        sent
     }
 }
 
-impl Room<'_> {
-    #[inline]
+impl InPool {
+    /// The room.
     pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Lane { grant, begin, end, .. } => &grant[*begin..*end],
-            Self::Chunk(room) => &room.loan,
-        }
+        &self.loan
     }
 
-    #[inline]
+    /// The same, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Lane { grant, begin, end, .. } => &mut grant[*begin..*end],
-            Self::Chunk(room) => &mut room.loan,
-        }
-    }
-
-    /// Publishes the first `used` bytes.
-    #[inline(always)]
-    pub fn commit(self, used: usize) -> Result<(), SendError> {
-        match self {
-            Self::Lane { grant, begin, end, announcer, counters } => {
-                let used = used.min(end - begin);
-                grant.commit(begin + used);
-                announcer.announce(&FutexPark::new());
-                counters.sent(used);
-                Ok(())
-            }
-            Self::Chunk(room) => {
-                let RoomInChunk { mut loan, pool, ends, place, label } = *room;
-                let used = used.min(loan.len());
-                // Shorter: that cannot fail.
-                let _ = loan.resize(used);
-                let message = loan.share();
-                let sent = ends.offer(label, &message, place);
-                drop(message);
-                // Only now: the chunk is its pool's.
-                drop(pool);
-                sent
-            }
-        }
+        &mut self.loan
     }
 }
 
