@@ -1,6 +1,6 @@
 //! What a child by `fork` is not to have, and not to give back.
 
-use rustix::process::{Pid, getpid};
+use rustix::process::getpid;
 use std::cell::UnsafeCell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -33,34 +33,36 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// What a child made by `fork` does not share with its parent, to know what of its memory is only
 /// a copy of the parent's. Its pid alone it may share: the first process of each pid namespace is
-/// number 1.
+/// number 1. So it is the pid and the forks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Process(u64);
+
+/// This one.
 ///
 /// Asked for each message, so that it makes no system call but for the first time in a process.
 #[inline]
-pub(crate) fn this_process() -> (Pid, u32) {
-    if let Some(known) = known().and_then(|word| decode(word.load(Relaxed))) {
-        return known;
+pub(crate) fn this_process() -> Process {
+    match known().map(|word| word.load(Relaxed)) {
+        None | Some(0) => ask(),
+        Some(known) => Process(known),
     }
-    ask()
 }
 
 #[cold]
-fn ask() -> (Pid, u32) {
+fn ask() -> Process {
     register();
-    let this = (getpid(), FORKS.load(Relaxed));
+    let pid = getpid().as_raw_nonzero().get().cast_unsigned();
+    let this = u64::from(pid) << 32 | u64::from(FORKS.load(Relaxed));
     if known().is_none() {
         make_known();
     }
     if let Some(word) = known().filter(|word| !std::ptr::eq(*word, &NO_MEMORY)) {
-        word.store(
-            u64::from(this.0.as_raw_nonzero().get().cast_unsigned()) << 32 | u64::from(this.1),
-            Relaxed,
-        );
+        word.store(this, Relaxed);
     }
-    this
+    Process(this)
 }
 
-/// Where the answer stands once it is known, as a pid and the forks; 0 before. Null before it was
+/// Where the answer stands once it is known; 0 before. Null before it was
 /// first asked for. No `OnceLock`: a fork may be made while another thread is just making this,
 /// and would wait for that thread, which it has not.
 static KNOWN: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
@@ -79,10 +81,6 @@ fn make_known() {
     let word = std::ptr::from_ref(made).cast_mut();
     // One of another thread that was faster is as good, and this page is one too many then.
     let _ = KNOWN.compare_exchange(std::ptr::null_mut(), word, Release, Relaxed);
-}
-
-fn decode(word: u64) -> Option<(Pid, u32)> {
-    Some((Pid::from_raw((word >> 32) as i32)?, word as u32))
 }
 
 /// A word that the kernel makes zero in each child that has a copy of this memory: by whatever
@@ -214,14 +212,22 @@ mod tests {
                 unsafe { libc::alarm(20) };
                 let found = this_process();
                 // SAFETY: as above.
-                unsafe { libc::_exit(i32::from(found.0 != getpid() || found != this_process())) };
+                unsafe {
+                    libc::_exit(i32::from(!found.has_pid(getpid()) || found != this_process()))
+                };
             }
             let mut status = 0;
             // SAFETY: our own child, and a word for its status.
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
             assert_eq!(status, 0, "14: it has hung");
         });
-        assert_eq!(this_process().0, getpid());
+        assert!(this_process().has_pid(getpid()));
+    }
+
+    impl Process {
+        fn has_pid(self, pid: rustix::process::Pid) -> bool {
+            self.0 >> 32 == u64::from(pid.as_raw_nonzero().get().cast_unsigned())
+        }
     }
 
     /// Memory that is copied before that of the program: so long is whoever maps something kept
@@ -252,7 +258,7 @@ mod tests {
         unsafe { libc::alarm(20) };
         for other in [1, std::process::id()] {
             REGISTERING.store(other, Relaxed);
-            assert_eq!(this_process().0, getpid());
+            assert!(this_process().has_pid(getpid()));
             without_forks(|| ());
         }
     }

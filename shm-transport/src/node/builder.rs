@@ -261,7 +261,7 @@ fn take_name(
                         domain,
                         &segment_of(id),
                         Magic::NODE,
-                        owner,
+                        dead,
                         false,
                         sweep::PATIENT,
                     )?;

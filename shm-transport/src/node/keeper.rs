@@ -10,9 +10,10 @@
 //! a second while somebody watches. What a dead node left is put away not sooner than one heartbeat
 //! after its death was seen, so that all who watch have seen it.
 
+use super::chunks::Pool;
 use super::error::NodeError;
 use super::peer::Peer;
-use super::shared::Shared;
+use super::shared::{PoolGuard, Shared};
 use super::sweep;
 use super::watch::{NodeInfo, NodeState};
 use crate::liveness::{DeathWatch, LivenessError, Verdict};
@@ -210,12 +211,7 @@ impl Rounds<'_> {
     fn forget_dead_readers(&self) {
         let Some(mut pool) = self.shared.try_pool() else { return };
         let Some(pool) = pool.as_mut() else { return };
-        let lingering: HashSet<OwnerId> = pool.lingering().collect();
-        for id in lingering {
-            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(id) {
-                pool.recover(dead);
-            }
-        }
+        self.shared.forget_the_gone(pool);
         pool.tidy();
     }
 
@@ -312,11 +308,10 @@ impl Rounds<'_> {
         self.look_at_the_silent();
         self.look_at_senders();
         self.forget_dead_readers();
-        if self.beats.is_multiple_of(IDLE)
-            && let Some(mut pool) = shared.try_pool()
-            && let Some(pool) = pool.as_mut()
-        {
-            pool.give_back_if_idle();
+        if self.beats.is_multiple_of(IDLE) {
+            let give_back =
+                |mut pool: PoolGuard| pool.as_mut().is_some_and(Pool::give_back_if_idle);
+            while shared.try_pool().is_some_and(give_back) {}
         }
     }
 

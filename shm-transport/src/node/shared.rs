@@ -13,16 +13,16 @@ use super::statistics::Lines;
 use super::watch::Watchers;
 use crate::config::Config;
 use crate::domain::Domain;
-use crate::fork::this_process;
-use crate::member::Member;
+use crate::fork::{Process, this_process};
+use crate::liveness::Verdict;
+use crate::member::{Left, Member};
 use crate::park::FutexPark;
 use crate::segment::SegmentError;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
-use rustix::process::Pid;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::segment::Control;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,7 @@ pub(super) struct Shared {
     pub domain: Domain,
     pub config: Config,
     pub clock: Clock,
-    process: (Pid, u32),
+    process: Process,
 }
 
 /// How long to wait for a thread that has the pool: to write a message, as a rule.
@@ -206,6 +206,22 @@ impl Shared {
         guard
     }
 
+    /// Takes back what receivers had in the pool that are gone since, whether dead or left; whether
+    /// there were any.
+    #[cold]
+    pub fn forget_the_gone(&self, pool: &mut Pool) -> bool {
+        let Some(member) = self.member() else { return false };
+        let lingering: HashSet<OwnerId> = pool.lingering().collect();
+        let mut were = false;
+        for id in lingering {
+            if let Ok(Verdict::Dead(dead)) = member.processes().convict(id) {
+                pool.recover(dead);
+                were = true;
+            }
+        }
+        were
+    }
+
     /// A lane is gone that had a place in the pool.
     pub fn close_place(&self, place: PlaceId) {
         // Whoever has the pool does it, or the next one that has.
@@ -313,8 +329,18 @@ impl Shared {
         };
         // SAFETY: nobody uses the node, and nobody will: places, lanes, pool and segment were given
         // back, or closed and unlinked, which nobody takes over.
-        if let Err(error) = unsafe { member.leave() } {
-            tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
+        match unsafe { member.leave_saying() } {
+            // One that left at the same instant was there when this one looked, and this one when
+            // that one did.
+            Ok(Left::Dead) => {
+                if let Err(error) = super::sweep::sweep_as_member(&self.domain, false) {
+                    tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+                }
+            }
+            Ok(Left::Nobody | Left::Others) => {}
+            Err(error) => {
+                tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
+            }
         }
     }
 }

@@ -434,7 +434,10 @@ fn a_cool_lane_without_its_bit() {
             }
         };
         assert_eq!(receive(Duration::from_millis(50)), None);
-        writers[5].ring().push(&[0; 20]).unwrap();
+        // No flags; the message begins at byte 8.
+        let mut frame = [0; 20];
+        frame[4] = 8;
+        writers[5].ring().push(&frame).unwrap();
         assert_eq!(receive(PATIENCE), Some(12), "{wait}, {trying}");
         drop(writers);
         here.leave().unwrap();
