@@ -260,7 +260,7 @@ fn leaving_while_the_file_is_locked() {
     assert!(matches!(found, Err(SendError::Left { .. })), "{found:?}");
     drop(node);
     assert!(builder(&place.domain, "node").join().is_err(), "the file is there");
-    drop(file);
+    unlock(file);
     let mut again = None;
     crate::help::soon("its name is free", || {
         again = builder(&place.domain, "node").join().ok();
@@ -276,9 +276,14 @@ fn leaving_while_the_file_is_locked() {
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
     child.expect("leave child", "Segment");
     child.end();
-    drop(file);
+    unlock(file);
     drop((again, other));
     crate::help::leaves_nothing(&place);
+}
+
+/// Gives the lock back. Closing the file does that too, unless a fork has it, of another test.
+fn unlock(file: fs::File) {
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock).unwrap();
 }
 
 /// A full file system is an error of the call that takes memory, and of no later one.
@@ -434,7 +439,7 @@ fn connecting_to_one_whose_file_is_locked() {
             still
         })
     });
-    drop(file);
+    unlock(file);
     here.send("there", &payload(1, 0, 100)).unwrap();
     child.expect("receive there 10000", "here 1 0 100");
 }
@@ -453,7 +458,7 @@ fn a_dead_one_s_file_is_locked() {
     // Longer than a lock is waited for.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(place.path("node.there").exists());
-    drop(file);
+    unlock(file);
     crate::help::soon("it is put away", || !place.path("node.there").exists());
     drop(here);
     assert_eq!(place.files(), [""; 0]);
@@ -473,7 +478,7 @@ fn joining_while_a_dead_one_s_file_is_locked() {
     here.send("other", b"x").unwrap();
     assert_eq!(other.recv().unwrap().len(), 1);
     assert!(place.path("node.there").exists());
-    drop(file);
+    unlock(file);
     crate::help::soon("it is put away", || !place.path("node.there").exists());
 }
 
@@ -508,6 +513,6 @@ fn heartbeats_while_a_dead_one_s_file_is_locked() {
         asked.load(std::sync::atomic::Ordering::Relaxed) > before + 300
     });
     assert!(place.path("node.one").exists() && place.path("node.two").exists());
-    drop(files);
+    files.into_iter().for_each(unlock);
     crate::help::soon("they are put away", || place.files().len() == 3);
 }

@@ -1,7 +1,11 @@
 //! A child made by `fork` has copies of its parent's nodes, which do nothing.
+//!
+//! Each test in a process of its own: a fork has copies of what other tests have open, too, and of
+//! what their threads are just doing.
 
 use crate::common::fork::in_a_fork;
 use crate::help::{PATIENCE, Place, builder, join};
+use crate::segment_help::{alone, is_alone};
 use shm_transport::node::{Filter, Node, NodeError, RecvError, SendError, Sender, Statistics};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +18,9 @@ fn answer(is_so: bool) -> i32 {
 /// Each call in a fork of its own, so that each crash has a name.
 #[test]
 fn copies_do_nothing() {
+    if !is_alone("forks::copies_do_nothing") {
+        return alone("forks::copies_do_nothing");
+    }
     let place = Place::new();
     let node = join(&place, "node");
     let other = join(&place, "other");
@@ -106,6 +113,9 @@ fn copies_do_nothing() {
 /// A fork that unwinds drops all it has.
 #[test]
 fn dropping_copies_takes_nothing_away() {
+    if !is_alone("forks::dropping_copies_takes_nothing_away") {
+        return alone("forks::dropping_copies_takes_nothing_away");
+    }
     let place = Place::new();
     let mut far = crate::child::Child::joined(&place, "far", "");
     let node = join(&place, "node");
@@ -134,6 +144,9 @@ fn dropping_copies_takes_nothing_away() {
 /// While threads of the parent are in the midst of everything.
 #[test]
 fn a_fork_from_the_midst() {
+    if !is_alone("forks::a_fork_from_the_midst") {
+        return alone("forks::a_fork_from_the_midst");
+    }
     let place = Place::new();
     let node = join(&place, "node");
     let listener = node.on_message(|_| ()).unwrap();
@@ -172,6 +185,9 @@ fn a_fork_from_the_midst() {
 /// It joins under a name of its own.
 #[test]
 fn a_fork_joins() {
+    if !is_alone("forks::a_fork_joins") {
+        return alone("forks::a_fork_joins");
+    }
     let place = Place::new();
     let node = join(&place, "node");
     let found = in_a_fork(|| {
@@ -199,10 +215,16 @@ fn a_fork_joins() {
 /// A parent that ends, and a fork of it that lives: the node is dead, and its name free.
 #[test]
 fn a_fork_keeps_nothing_alive() {
+    if !is_alone("forks::a_fork_keeps_nothing_alive") {
+        return alone("forks::a_fork_keeps_nothing_alive");
+    }
     let place = Place::new();
     let domain = place.domain.clone();
     let (mut reader, writer) = std::io::pipe().unwrap();
+    let copy = std::os::fd::AsRawFd::as_raw_fd(&writer);
     let found = in_a_fork(move || {
+        // SAFETY: this fork's copy, which nobody uses. The pipe ends when the parent's goes.
+        unsafe { libc::close(copy) };
         // The node's own process.
         let node: Node = builder(&domain, "node").join().unwrap();
         // SAFETY: as in `in_a_fork`.

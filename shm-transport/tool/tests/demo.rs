@@ -172,7 +172,9 @@ fn begin(place: &Place, until: &str) -> (Child, impl Sized) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().starts_with(until)), "it begins");
+    if !lines.any(|line| line.unwrap().starts_with(until)) {
+        panic!("it has not come to {until} {:?}", end(demo));
+    }
     (demo, lines)
 }
 
