@@ -635,6 +635,10 @@ fn enter(
     let to = *to;
     let Some(member) = shared.member() else { return Err(SendError::NotJoined) };
     let receiver = layout.node();
+    if receiver == member.id() {
+        // It reaches itself through its door, until it shuts that to leave.
+        return Err(SendError::NotJoined);
+    }
     let pid = member.processes().process(receiver).ok().flatten().map(|it| it.identity.pid);
     match member.processes().convict(receiver)? {
         Verdict::Alive => {}
