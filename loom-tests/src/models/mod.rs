@@ -11,6 +11,7 @@ pub mod part;
 pub mod pool;
 pub mod ready;
 pub mod segment;
+pub mod service;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         pool::MODELS,
         counter::MODELS,
         lane::MODELS,
+        service::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
