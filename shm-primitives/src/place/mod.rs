@@ -62,7 +62,7 @@
 //! | client, or whoever changes what a sweep finds | who takes the lanes of place *p* up |
 //! |---|---|
 //! | changes it: publishes a request in the lane, gives the worker's end of it back | stores itself in the server word of *p* |
-//! | **fence** ([`published`]) | **fence** |
+//! | **fence** ([`published`](crate::wake::published)) | **fence** |
 //! | sets its ready bit of *p* | sweeps: looks into all lanes of *p* |
 //! | loads the server word of *p*, and notifies the bell of whom it finds there | |
 //!
@@ -147,10 +147,6 @@ pub use bell::{Bells, ClientBell, ClientLine, WorkerBell, WorkerLine};
 pub use cancel::CancelWord;
 pub use cause::Cause;
 pub use orders::{Condition, Order, Orders, OrdersError, OrdersRow, OrdersWriter};
-
-// For the documentation above.
-#[allow(unused_imports)]
-use crate::wake::published;
 
 use crate::sync::sites;
 
