@@ -12,6 +12,7 @@ pub mod pool;
 pub mod ready;
 pub mod segment;
 pub mod service;
+pub mod sleepless;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -32,6 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         counter::MODELS,
         lane::MODELS,
         service::MODELS,
+        sleepless::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
