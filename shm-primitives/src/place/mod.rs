@@ -83,10 +83,12 @@
 //! each sweep, by [`keep`](WorkerBell::keep), and stores itself again: that delay is paid once.
 //!
 //! **Workers that never sleep** need no fence. A client that finds its bit set and the *server*
-//! sleepless does not fence either; what it published is found by the next of the sweeps that
-//! such a worker does again and again. At the moment when the lanes pass from such a worker to
-//! one that sleeps, a client may still see the former, and a request waits for the end of the
-//! latter's sleep: 100 ms, once.
+//! sleepless does not fence either. What it published is found by a later of the looks that such
+//! a worker takes again and again, though not by any certain one; and since the bit may be being
+//! cleared at this moment, one that leaves lanes out until their bits are set has to look into
+//! these too, in bounded time. At the moment when the lanes pass from such a worker to one that
+//! sleeps, a client may still see the former, and a request waits for the end of the latter's
+//! sleep: 100 ms, once.
 //!
 //! # Cancelling
 //!
