@@ -19,6 +19,7 @@ mod message;
 mod monitor;
 mod pool;
 mod segment;
+mod service;
 mod spsc;
 mod table;
 mod wake;
@@ -31,6 +32,7 @@ pub use message::parse as message;
 pub use monitor::monitor;
 pub use pool::hostile as pool_hostile;
 pub use segment::{hostile as segment_hostile, layouts as layout_hostile};
+pub use service::hostile as service_hostile;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 pub use table::hostile as table_hostile;
 pub use wake::hostile as wake_hostile;
@@ -55,6 +57,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("lane_hostile", lane_hostile),
     ("node_hostile", node_hostile),
     ("counter", counter),
+    ("service_hostile", service_hostile),
 ];
 
 #[cfg(fuzzing)]

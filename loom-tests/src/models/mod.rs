@@ -11,6 +11,7 @@ pub mod part;
 pub mod pool;
 pub mod ready;
 pub mod segment;
+pub mod service;
 pub mod sleepless;
 pub mod spsc;
 pub mod table;
@@ -31,6 +32,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         pool::MODELS,
         counter::MODELS,
         lane::MODELS,
+        service::MODELS,
         sleepless::MODELS,
     ];
     #[cfg(crash_points)]

@@ -17,6 +17,7 @@ mod monitor;
 mod pool;
 mod ready;
 mod segment;
+mod service;
 mod spsc;
 mod table;
 mod wake;
