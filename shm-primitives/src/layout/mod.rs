@@ -5,10 +5,12 @@
 //! | `PHNX` | [`phoenix`] | one caller's lanes to the workers of a service |
 //! | `LRPC` | [`lrpc`] | a registry of nodes, and a piece of memory for each |
 //! | `NODE` | [`node`] | what one node receives: a lane for each sender |
+//! | `LETT` | [`letters`] | the dead letters of a service |
 //!
 //! Each is a [`segment`](crate::segment): header, table, and parts with headers of their own. And
 //! [`HeartbeatPool`] is a part for any of them.
 
+pub mod letters;
 pub mod lrpc;
 pub mod node;
 pub mod phoenix;

@@ -221,6 +221,8 @@ impl Magic {
     pub const LRPC: Self = Self(0x4c52_5043);
     /// "NODE": what one node receives; see [`layout::node`](crate::layout).
     pub const NODE: Self = Self(u32::from_be_bytes(*b"NODE"));
+    /// "LETT": the dead letters of a service; see [`layout::letters`](crate::layout).
+    pub const LETT: Self = Self(u32::from_be_bytes(*b"LETT"));
 }
 
 impl fmt::Display for Magic {
