@@ -489,9 +489,12 @@ fn read_without_rest() {
                         read.fetch_add(1, Relaxed);
                     }
                     theirs.ask_to_drop(letter.key).unwrap();
+                    patience.wait();
                 }
             });
         }
+        // Should this thread fail, the others do.
+        let patience = patience.clone();
         for n in 0..LETTERS {
             let length = 1 + (n as usize * 37) % 1024;
             let message = vec![(1000 + n) as u8; length];
