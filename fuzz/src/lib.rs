@@ -15,6 +15,7 @@ mod common;
 mod counter;
 mod frame;
 mod lane;
+mod letters;
 mod message;
 mod monitor;
 mod pool;
@@ -27,6 +28,7 @@ pub use channel::hostile as channel_hostile;
 pub use counter::counter;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use lane::{hostile as lane_hostile, segment as node_hostile};
+pub use letters::hostile as letters_hostile;
 pub use message::parse as message;
 pub use monitor::monitor;
 pub use pool::hostile as pool_hostile;
@@ -55,6 +57,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("lane_hostile", lane_hostile),
     ("node_hostile", node_hostile),
     ("counter", counter),
+    ("letters_hostile", letters_hostile),
 ];
 
 #[cfg(fuzzing)]
