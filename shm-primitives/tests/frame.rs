@@ -17,10 +17,19 @@ enum Op {
     Grant { length: usize, commit: Option<usize> },
     Pop,
     PopIntoLess,
-    Read { release: bool },
+    Read(Then),
     Skip(usize),
     Sizes,
     Reopen { writer: bool, died: bool },
+}
+
+/// What becomes of a frame that was read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Then {
+    Drop,
+    Release,
+    /// Held, and left behind after so many other looks at the ring.
+    Hold(usize),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -31,7 +40,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(|(length, commit)| Op::Grant { length, commit }),
         4 => Just(Op::Pop),
         1 => Just(Op::PopIntoLess),
-        3 => any::<bool>().prop_map(|release| Op::Read { release }),
+        3 => prop_oneof![Just(Then::Drop), Just(Then::Release), (0..3usize).prop_map(Then::Hold)]
+            .prop_map(Op::Read),
         1 => (0..4usize).prop_map(Op::Skip),
         1 => Just(Op::Sizes),
         1 => (any::<bool>(), any::<bool>())
@@ -48,7 +58,7 @@ trait InPlace: Trust + Sized {
         payload: &[u8],
         length: usize,
     ) -> Option<Result<(), WriteError>>;
-    fn read(reader: &mut Reader<'_, Self>, release: bool) -> Option<Result<Vec<u8>, ReadError>>;
+    fn read(reader: &mut Reader<'_, Self>, then: Then) -> Option<Result<Vec<u8>, ReadError>>;
 }
 
 impl InPlace for Trusted {
@@ -72,14 +82,26 @@ impl InPlace for Trusted {
         }))
     }
 
-    fn read(reader: &mut Reader<'_>, release: bool) -> Option<Result<Vec<u8>, ReadError>> {
-        Some(reader.read().map(|frame| {
-            let payload = frame.to_vec();
-            if release {
-                frame.release();
+    fn read(reader: &mut Reader<'_>, then: Then) -> Option<Result<Vec<u8>, ReadError>> {
+        let frame = match reader.read() {
+            Ok(frame) => frame,
+            Err(error) => return Some(Err(error)),
+        };
+        let payload = frame.to_vec();
+        match then {
+            Then::Drop => {}
+            Then::Release => frame.release(),
+            Then::Hold(looks) => {
+                frame.hold();
+                for _ in 0..looks {
+                    assert!(!reader.is_empty());
+                    assert_eq!(&*reader.read().unwrap(), payload);
+                }
+                assert!(reader.release_held());
+                assert!(!reader.release_held(), "once");
             }
-            payload
-        }))
+        }
+        Some(Ok(payload))
     }
 }
 
@@ -88,7 +110,7 @@ impl InPlace for Untrusted {
     fn write(_: &mut Writer<'_, Self>, _: &[u8], _: usize) -> Option<Result<(), WriteError>> {
         None
     }
-    fn read(_: &mut Reader<'_, Self>, _: bool) -> Option<Result<Vec<u8>, ReadError>> {
+    fn read(_: &mut Reader<'_, Self>, _: Then) -> Option<Result<Vec<u8>, ReadError>> {
         None
     }
 }
@@ -154,11 +176,11 @@ fn run<M: InPlace>(ring: FrameRingRef<'_, M>, ops: &[Op]) {
                     assert_eq!(reader.pop_into(&mut buffer), Err(error));
                 }
             }
-            Op::Read { release } => match M::read(&mut reader, release) {
+            Op::Read(then) => match M::read(&mut reader, then) {
                 None => {}
                 Some(Ok(found)) => {
                     assert_eq!(queue.front(), Some(&found));
-                    if release {
+                    if then != Then::Drop {
                         queue.pop_front();
                     }
                 }
@@ -439,6 +461,31 @@ fn a_successor_does_not_walk_over_what_was_overwritten() {
 }
 
 /// A lap in which every word says that there is a frame has no end; skipping has.
+/// What was held and left behind in another way is not left behind twice.
+#[test]
+fn a_held_frame_goes_once() {
+    let options = Options::new(1024);
+    let memory = memory(options);
+    let ring = created(&memory, options);
+    let mut writer = ring.claim_writer(owner(1)).unwrap();
+    let mut reader = ring.claim_reader(owner(2)).unwrap();
+    assert!(!reader.release_held(), "none was ever held");
+    for n in 0..4u8 {
+        writer.push(&[n; 20]).unwrap();
+    }
+    reader.read().unwrap().hold();
+    reader.read().unwrap().release();
+    assert!(!reader.release_held());
+    assert_eq!(*reader.read().unwrap(), [1; 20]);
+    reader.read().unwrap().hold();
+    assert_eq!(reader.pop_into(&mut [0; 64]), Ok(20));
+    assert!(!reader.release_held());
+    reader.read().unwrap().hold();
+    assert_eq!(reader.skip(1), 1);
+    assert!(!reader.release_held());
+    assert_eq!(*reader.read().unwrap(), [3; 20]);
+}
+
 #[test]
 fn skipping_ends_after_a_lap() {
     let options = Options::new(512);

@@ -12,6 +12,7 @@ pub mod part;
 pub mod pool;
 pub mod ready;
 pub mod segment;
+pub mod sleepless;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -31,6 +32,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         pool::MODELS,
         counter::MODELS,
         lane::MODELS,
+        sleepless::MODELS,
         completion::MODELS,
     ];
     #[cfg(crash_points)]

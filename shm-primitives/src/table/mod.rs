@@ -225,14 +225,17 @@ sites! { SITES
          Release => Limit("what the dead one stored comes before the proof of its death, which whoever takes over has")];
     /// Giving a slot to nobody, or to another holder, after the last store to it.
     RELEASE = "table.release", Release, partner "table.take, table.resume",
-        [Relaxed => Model("table_release_claim"), Relaxed => Model("lane_hand_over")];
+        [Relaxed => Model("table_release_claim"), Relaxed => Model("lane_hand_over"),
+         Relaxed => Model("sleepless_whole_life")];
     /// Going on with a slot that was handed over: what its former holder did to it comes
     /// before what the new one does.
     RESUME = "table.resume", Acquire, partner "table.release",
-        [Relaxed => Model("table_hand_over"), Relaxed => Model("lane_hand_over")];
+        [Relaxed => Model("table_hand_over"), Relaxed => Model("lane_hand_over"),
+         Relaxed => Model("sleepless_whole_life")];
     /// The version that says published, after the first entry of a tenancy.
     PUBLISH = "table.publish", Release, partner "table.see",
-        [Relaxed => Model("table_claim_read"), Relaxed => Model("lane_open_adopt")];
+        [Relaxed => Model("table_claim_read"), Relaxed => Model("lane_open_adopt"),
+         Relaxed => Model("sleepless_whole_life")];
     /// The version, before anything else of the slot is read.
     SEE = "table.see", Acquire, partner "table.publish",
         [Relaxed => Model("table_recover_publish")];

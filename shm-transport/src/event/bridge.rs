@@ -1,10 +1,9 @@
 //! The thread from the wake word to the eventfd.
 
-use crate::fork::this_process;
+use crate::fork::{Process, this_process};
 use crate::park::FutexPark;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
-use rustix::process::Pid;
 use shm_primitives::wake::{Deadline, Park, Relay, RelayedWaiter, WakeWord};
 use std::fmt;
 use std::io;
@@ -74,7 +73,7 @@ pub struct ReadyFd<W: HoldsWord, P: Park + Send + Sync + 'static = FutexPark> {
     waiter: RelayedWaiter,
     thread: Option<JoinHandle<()>>,
     /// Whose thread it is.
-    process: (Pid, u32),
+    process: Process,
 }
 
 /// What the thread has too.

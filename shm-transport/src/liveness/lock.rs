@@ -1,11 +1,10 @@
 //! A locked byte that lives exactly as long as this process's memory.
 
 use super::error::LivenessError;
-use crate::fork::{this_process, without_forks};
+use crate::fork::{Process, this_process, without_forks};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
-use rustix::process::Pid;
 use shm_primitives::sync::crash;
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,7 +25,7 @@ pub struct ByteLock {
     page: usize,
     byte: u64,
     /// Who mapped it: its number, and how many forks away from the first it is.
-    process: (Pid, u32),
+    process: Process,
 }
 
 /// Bytes to map: the kernel makes a page of it.

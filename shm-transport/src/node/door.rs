@@ -1,12 +1,12 @@
 //! How a node is reached from within its own process: a lane in memory of the process's own,
 //! handed over directly.
 
+use super::kept::Kept;
 use super::mapped::Mapped;
 use super::message::Filter;
 use crate::domain::Domain;
-use crate::fork::{this_process, without_forks};
+use crate::fork::{Process, this_process, without_forks};
 use parking_lot::Mutex;
-use rustix::process::Pid;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::lane::{LaneWriter, Lanes, OpenError, Table};
 use shm_primitives::layout::lrpc::NodeId;
@@ -15,7 +15,6 @@ use shm_primitives::region::Region;
 use shm_primitives::sync::AtomicU32 as Word;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -24,16 +23,17 @@ use std::sync::{Arc, LazyLock, Weak};
 pub(super) struct Door {
     /// The node's own segment, for the word it sleeps at.
     pub own: Arc<Mapped>,
-    /// Whether the node has left.
-    left: AtomicBool,
     /// Whether somebody has handed in a lane that was not taken yet.
     rung: AtomicBool,
     arrived: Mutex<Vec<Arc<LocalLane>>>,
     filter: Mutex<Filter>,
-    /// How often the filter was changed.
-    changes: AtomicU32,
-    process: (Pid, u32),
+    /// Twice the number of changes of the filter, and [`LEFT`].
+    news: AtomicU32,
+    process: Process,
 }
+
+/// The node has left: in a door's news.
+const LEFT: u32 = 1;
 
 /// A lane from one node of a process to another.
 pub(super) struct LocalLane {
@@ -45,8 +45,8 @@ pub(super) struct LocalLane {
 
 /// Memory of a lane, and the words of its table and bitmap behind it.
 struct Memory {
-    pages: Box<[Page]>,
-    words: Box<[Word]>,
+    pages: Kept<[Page]>,
+    words: Kept<[Word]>,
 }
 
 #[repr(C, align(4096))]
@@ -73,11 +73,10 @@ impl Door {
     pub fn open(own: Arc<Mapped>, filter: Filter) -> Arc<Self> {
         let door = Arc::new(Self {
             own,
-            left: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             arrived: Mutex::default(),
             filter: Mutex::new(filter),
-            changes: AtomicU32::new(0),
+            news: AtomicU32::new(0),
             process: this_process(),
         });
         let path = door.own.segment.path().to_owned();
@@ -96,7 +95,7 @@ impl Door {
     /// Nobody finds it any more, and who has it sees that the node has left. False if it was shut
     /// before.
     pub fn shut(&self) -> bool {
-        if self.left.swap(true, Ordering::AcqRel) {
+        if self.news.fetch_or(LEFT, Ordering::AcqRel) & LEFT != 0 {
             return false;
         }
         let path = self.own.segment.path();
@@ -110,28 +109,29 @@ impl Door {
 
     #[inline]
     pub fn has_left(&self) -> bool {
-        self.left.load(Ordering::Acquire)
+        self.news.load(Ordering::Acquire) & LEFT != 0
     }
 
     pub fn set_filter(&self, filter: Filter) {
         *self.filter.lock() = filter;
-        self.changes.fetch_add(1, Ordering::Release);
+        self.news.fetch_add(2, Ordering::Release);
     }
 
-    /// Whether the filter is another than after so many changes.
+    /// What may have changed: the filter, or that the node is there. The same as before if
+    /// nothing has, and no number that [`new_filter`](Self::new_filter) gives if it has left.
     #[inline]
-    pub fn has_new_filter(&self, seen: u32) -> bool {
-        self.changes.load(Ordering::Relaxed) != seen
+    pub fn news(&self) -> u32 {
+        self.news.load(Ordering::Relaxed)
     }
 
-    /// The filter, if it is not the one that there was after so many changes.
+    /// The filter, if it is not the one that there was at these news.
     #[inline]
     pub fn new_filter(&self, seen: &mut u32) -> Option<Filter> {
-        let changes = self.changes.load(Ordering::Acquire);
-        if changes == *seen {
+        let news = self.news.load(Ordering::Acquire) & !LEFT;
+        if news == *seen {
             return None;
         }
-        *seen = changes;
+        *seen = news;
         Some(self.filter.lock().clone())
     }
 
@@ -161,16 +161,18 @@ impl LocalLane {
         let size = Lanes::area_size(1, capacity).unwrap_or(0);
         let slots = Table::words_for(1).unwrap_or(0);
         let memory = Memory {
-            pages: (0..size.div_ceil(4096))
-                .map(|_| Page(std::cell::UnsafeCell::new([0; 4096])))
-                .collect(),
-            words: (0..=slots).map(|_| Word::new(0)).collect(),
+            pages: Kept::new(
+                (0..size.div_ceil(4096))
+                    .map(|_| Page(std::cell::UnsafeCell::new([0; 4096])))
+                    .collect(),
+            ),
+            words: Kept::new((0..=slots).map(|_| Word::new(0)).collect()),
         };
-        // SAFETY: the words stand on the heap for as long as `memory` does, which is dropped after
-        // all that refers to them: the lane's ends have the Arc beside them.
-        let words: &'static [Word] = unsafe { &*std::ptr::from_ref(&*memory.words) };
+        // SAFETY: `memory` is dropped after all that refers to it: the lane's ends have the Arc
+        // beside them.
+        let words = unsafe { memory.words.lasting() };
         let (bits, table) = words.split_at(1);
-        let base = NonNull::from(&*memory.pages).cast();
+        let base = memory.pages.as_ptr().cast();
         // SAFETY: initialised memory of this object's own, accessed in no other way; it lives as
         // long as the words.
         let area = unsafe { Region::new(base, size) };

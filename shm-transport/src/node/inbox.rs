@@ -4,6 +4,7 @@ use super::chunks::Source;
 use super::door::{Door, LocalLane};
 use super::error::RecvError;
 use super::frame::{self, Content, InChunk, Label};
+use super::mapped::Mapped;
 use super::message::Filter;
 use super::statistics;
 use crate::config::Wait;
@@ -46,8 +47,8 @@ pub(super) struct Inbox {
 
 struct Lanes {
     lanes: Vec<Lane>,
-    /// Which lanes of the node's own segment are among them.
-    adopted: Vec<bool>,
+    /// What is known of each lane of the node's own segment.
+    known: Vec<Known>,
     /// Where to look first, and how many messages that one has had in its turn.
     next: usize,
     turn: u32,
@@ -57,12 +58,25 @@ struct Lanes {
     taken: u32,
     park: FutexPark,
     filter: Filter,
-    /// How many changes of the filter were seen.
-    changes: u32,
+    /// The door's news that were seen.
+    news: u32,
+    /// The same, if the filter leaves out nothing; else a number that no news are.
+    news_of_all: u64,
     counters: [CounterWriter<'static>; 4],
     door: Arc<Door>,
     domain: Domain,
     owner: OwnerId,
+}
+
+/// What is known of a lane of the node's own segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    /// It is nobody's, or was not looked at.
+    Not,
+    /// It is among those that are read.
+    Read,
+    /// What stands there is no lane of a node's. It goes when its sender has ended.
+    Refused,
 }
 
 /// A lane that is being read. Its fields are dropped in their order.
@@ -139,7 +153,7 @@ impl Inbox {
             waiter: own.layout.lanes().bell().waiter(),
             lanes: Lanes {
                 lanes: Vec::new(),
-                adopted: vec![false; own.layout.lanes().table().slots() as usize],
+                known: vec![Known::Not; own.layout.lanes().table().slots() as usize],
                 next: 0,
                 turn: 0,
                 vain: 0,
@@ -147,7 +161,8 @@ impl Inbox {
                 park,
                 filter: Filter::ALL,
                 // Not seen yet.
-                changes: u32::MAX,
+                news: u32::MAX,
+                news_of_all: u64::MAX,
                 counters: statistics::receiving(own),
                 door: Arc::clone(door),
                 domain: domain.clone(),
@@ -282,7 +297,7 @@ impl Lanes {
     #[inline]
     fn quick(&mut self) -> Quick {
         let [lane] = self.lanes.as_mut_slice() else { return Quick::Unknown };
-        if lane.corrupt || self.door.has_left() {
+        if lane.corrupt || u64::from(self.door.news()) != self.news_of_all {
             return Quick::Unknown;
         }
         let frame = match lane.reader.ring().read() {
@@ -296,11 +311,9 @@ impl Lanes {
         let Some((label, Content::Here(begin))) = frame::parse(&frame) else {
             return Quick::Unknown;
         };
-        if !self.filter.admits_all() || self.door.has_new_filter(self.changes) {
-            return Quick::Unknown;
-        }
         let Some(bytes) = frame.get(begin..) else { return Quick::Unknown };
         let bytes = NonNull::from(bytes);
+        frame.hold();
         self.vain = 0;
         Quick::Found(Found { lane: 0, bytes, label })
     }
@@ -361,9 +374,17 @@ impl Lanes {
         if thorough {
             self.vain = 0;
         }
+        self.take_up_lanes(thorough);
+        self.poll(if thorough { Look::Thorough } else { look })
+    }
+
+    /// Takes up new lanes; thoroughly, also those that no bit tells of, and lets go of those that
+    /// have ended.
+    #[cold]
+    fn take_up_lanes(&mut self, thorough: bool) {
         let ready = self.door.own.layout.lanes().ready();
         for lane in ready.marked() {
-            if self.adopted.get(lane) == Some(&false) {
+            if self.known.get(lane) == Some(&Known::Not) {
                 self.adopt(lane as u32);
             }
         }
@@ -380,37 +401,47 @@ impl Lanes {
             // Bits may lag behind: a sender that died had no time to set one.
             let lanes = self.door.own.layout.lanes().clone();
             for lane in lanes.claimed() {
-                if self.adopted.get(lane as usize) == Some(&false) {
-                    self.adopt(lane);
+                match self.known.get(lane as usize) {
+                    Some(Known::Not) => self.adopt(lane),
+                    Some(Known::Refused) => self.discard(lane),
+                    Some(Known::Read) | None => {}
                 }
             }
             self.let_go();
         }
-        self.poll(if thorough { Look::Thorough } else { look })
     }
 
     fn adopt(&mut self, number: u32) {
-        match self.door.own.layout.lanes().adopt(number) {
+        let known = match self.door.own.layout.lanes().adopt(number) {
             Ok(Some(reader)) => {
-                if let Some(adopted) = self.adopted.get_mut(number as usize) {
-                    *adopted = true;
+                if self.add(reader, None) {
+                    Known::Read
+                } else {
+                    Known::Refused
                 }
-                self.add(reader, None);
             }
-            // Not opened yet.
-            Ok(None) => {}
-            Err(error) => self.refuse(number, &error),
+            // Not opened yet; or about to be something else.
+            Ok(None) | Err(OpenError::Busy(_)) => return,
+            Err(error) => {
+                tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
+                Known::Refused
+            }
+        };
+        if let Some(it) = self.known.get_mut(number as usize) {
+            *it = known;
         }
     }
 
-    fn refuse(&mut self, number: u32, error: &OpenError) {
-        if let OpenError::Busy(_) = error {
-            return;
-        }
-        tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
-        // It is not looked at again until its sender has left it to us.
-        if let Some(adopted) = self.adopted.get_mut(number as usize) {
-            *adopted = true;
+    /// Gives a lane back that is not read, if its sender has ended.
+    #[cold]
+    fn discard(&mut self, number: u32) {
+        let own = &self.door.own;
+        // SAFETY: it was refused, so there is no reader of it, and one is made by this thread
+        // alone, of what is not refused.
+        let gone = unsafe { own.layout.lanes().discard(number, |number| punch(own, number)) };
+        if gone && let Some(it) = self.known.get_mut(number as usize) {
+            tracing::debug!(target: "shm_transport::node", lane = number, "a lane that was not read has ended");
+            *it = Known::Not;
         }
     }
 
@@ -420,10 +451,11 @@ impl Lanes {
         }
     }
 
-    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) {
+    /// False if it does not say from whom it is: nobody reads it.
+    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) -> bool {
         let Ok(sender) = NodeId::new(reader.card().as_bytes()) else {
             tracing::warn!(target: "shm_transport::node", "a lane from nobody is not read");
-            return;
+            return false;
         };
         tracing::debug!(target: "shm_transport::node", from = %sender, "a lane is read");
         self.lanes.push(Lane {
@@ -436,6 +468,7 @@ impl Lanes {
             corrupt: false,
             local,
         });
+        true
     }
 
     /// Lets go of lanes that have ended and are read.
@@ -450,27 +483,21 @@ impl Lanes {
             let Lane { source, reader, local, sender, corrupt, .. } = self.lanes.swap_remove(at);
             // What it held in the sender's pool goes before the lane does.
             drop(source);
-            let mut reader = reader;
-            if corrupt {
-                reader.ring().skip(usize::MAX);
-            }
             let (number, own) = (reader.lane(), &self.door.own);
-            let back = reader.finish_with(|number| {
-                if local.is_none()
-                    && let Some((offset, len)) = own.layout.place_of(number)
-                {
-                    // SAFETY: nobody has an end of the lane, and nobody can take it before this
-                    // returns. Where pages are larger than lanes it fails, and the memory stays.
-                    let _ = unsafe { own.segment.punch(offset..offset + len) };
+            let clear = |number| {
+                if local.is_none() {
+                    punch(own, number);
                 }
-            });
+            };
+            // One that is corrupt may have no end to be read to.
+            let back = if corrupt { reader.discard_with(clear) } else { reader.finish_with(clear) };
             match back {
                 None => {
                     tracing::debug!(target: "shm_transport::node", from = %sender, "a lane has ended");
                     if local.is_none()
-                        && let Some(adopted) = self.adopted.get_mut(number as usize)
+                        && let Some(it) = self.known.get_mut(number as usize)
                     {
-                        *adopted = false;
+                        *it = Known::Not;
                     }
                 }
                 // Something came at the last moment.
@@ -508,8 +535,10 @@ impl Lanes {
         // SAFETY of what is made of it: see `Inbox::bytes`.
         let whole = NonNull::from(&*frame);
         let parsed = frame::parse(&frame);
+        frame.hold();
         let Some((label, content)) = parsed else { return Err(self.corrupt(at)) };
-        if let Some(filter) = self.door.new_filter(&mut self.changes) {
+        if let Some(filter) = self.door.new_filter(&mut self.news) {
+            self.news_of_all = if filter.admits_all() { self.news.into() } else { u64::MAX };
             self.filter = filter;
         }
         if !self.filter.admits(label) {
@@ -567,14 +596,14 @@ impl Lanes {
     }
 
     /// Leaves a frame behind.
-    #[inline]
+    #[inline(always)]
     fn skip(&mut self, at: usize) {
         self.turn = self.turn.saturating_add(1);
         let lane = &mut self.lanes[at];
         if let Some(source) = &mut lane.source {
             source.give_back();
         }
-        lane.reader.ring().skip(1);
+        lane.reader.ring().release_held();
         lane.owes = true;
         if lane.reader.room_is_wanted() {
             lane.reader.announce_room(&self.park);
@@ -582,8 +611,7 @@ impl Lanes {
         self.taken = self.taken.wrapping_add(1);
         if self.taken.is_multiple_of(OFTEN) {
             // Who always finds something never looks in vain.
-            let thorough = self.taken.is_multiple_of(OFTEN * OFTEN);
-            self.look_for_lanes(if thorough { Look::Thorough } else { Look::Glance });
+            self.take_up_lanes(self.taken.is_multiple_of(OFTEN * OFTEN));
         }
     }
 
@@ -597,6 +625,15 @@ impl Lanes {
         };
         tracing::error!(target: "shm_transport::node", from = %lane.sender, %why, "corrupt lane");
         RecvError::Corrupt { from: Box::new(lane.sender), why }
+    }
+}
+
+/// Gives the memory of a lane back that is being given back itself: nobody has an end of it, and
+/// nobody can take it before.
+fn punch(own: &Mapped, number: u32) {
+    if let Some((offset, len)) = own.layout.place_of(number) {
+        // SAFETY: as said above. Where pages are larger than lanes it fails, and the memory stays.
+        let _ = unsafe { own.segment.punch(offset..offset + len) };
     }
 }
 
@@ -633,5 +670,43 @@ impl Lane {
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox").field("lanes", &self.lanes.lanes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FLOOD;
+    use crate::config::{Config, Full};
+    use crate::domain::Domain;
+    use crate::node::{Filter, Label, Node};
+
+    /// Who sends nothing but what is filtered out holds nobody up who does not want to wait.
+    #[test]
+    fn a_flood_of_what_is_filtered_out() {
+        let domain = Domain::new(&format!("unit-flood-{}", std::process::id())).unwrap();
+        let join = |name| Node::builder(name).config(Config::default()).in_domain(domain.clone());
+        let wanted = Label::new(1, 0);
+        let there = join("there").lane_bytes(1 << 20).filter(Filter::ALL.group(1)).join().unwrap();
+        let here = join("here").full(Full::Error).join().unwrap();
+        let bound = u64::from(FLOOD);
+        let flood = 8 * bound + 5;
+        for _ in 0..flood {
+            here.send_labelled("there", Label::new(2, 0), b"flood").unwrap();
+        }
+        here.send_labelled("there", wanted, b"wanted").unwrap();
+        let (mut seen, mut calls) = (0, 0);
+        let message = loop {
+            // It looks twice, the second time for new lanes too.
+            let found = there.try_recv().unwrap();
+            let filtered = there.stats().filtered;
+            assert!(filtered - seen <= 2 * bound, "{} in one call", filtered - seen);
+            (seen, calls) = (filtered, calls + 1);
+            if let Some(message) = found {
+                break message;
+            }
+            assert!(seen < flood, "nothing but what is wanted is left");
+        };
+        assert_eq!((&*message, message.label(), seen), (&b"wanted"[..], wanted, flood));
+        assert!(calls >= 5, "{calls}");
     }
 }

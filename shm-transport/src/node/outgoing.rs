@@ -8,11 +8,10 @@ use super::mapped::{HEADER, Mapped};
 use super::peer::Peer;
 use super::shared::{PoolGuard, Shared};
 use crate::config::Full;
-use crate::fork::this_process;
+use crate::fork::{Process, this_process};
 use crate::liveness::Verdict;
 use crate::park::FutexPark;
 use crate::segment::{OpenOptions, Segment, SegmentError};
-use rustix::process::Pid;
 use shm_primitives::counter::CounterWriter;
 use shm_primitives::lane::{Announcer, LaneWriter};
 use shm_primitives::layout::lrpc::NodeId;
@@ -32,7 +31,7 @@ const SLICE: u64 = 10_000_000;
 /// A lane to one destination, and what is counted of it. One thread at a time.
 pub(super) struct Outgoing {
     ends: ManuallyDrop<Ends>,
-    process: (Pid, u32),
+    process: Process,
 }
 
 /// Its fields are dropped in their order.
@@ -55,12 +54,22 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Whether the destination has left; one that has died has not.
+    /// Whether the destination has left, or was given up after its death. One that has died, and
+    /// of which nobody has put away anything, seems to be there.
     #[inline]
     pub fn has_left(&self) -> bool {
         match self {
             Self::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
             Self::Local { door, .. } => door.has_left(),
+        }
+    }
+
+    /// Of one that has left, whether that was by its death.
+    #[cold]
+    fn was_given_up(&self) -> bool {
+        match self {
+            Self::Remote(mapped) => mapped.layout.segment().state() == Ok(State::GivenUp),
+            Self::Local { .. } => false,
         }
     }
 
@@ -145,6 +154,7 @@ impl Outgoing {
             OpenOptions::new(HEADER),
             |segment, error| match error {
                 LayoutError::Closing { .. } => SendError::Left { to },
+                LayoutError::GivenUp { .. } => SendError::Dead { to, pid: None },
                 error => SendError::Layout { path: segment.path().into(), error },
             },
             |segment, layout| enter(shared, &to, segment, layout),
@@ -170,7 +180,9 @@ impl Outgoing {
     #[inline]
     pub fn check(&self) -> Result<(), SendError> {
         let ends = &*self.ends;
-        // First this: one that has left closed its segment, and one that was killed did not.
+        // First this: one that has left closed its segment, and one that was killed did not. Whoever
+        // took a dead one's name away has said so there, so that nothing is written for it when
+        // another has the name.
         if ends.way.has_left() {
             return Err(self.note_left());
         }
@@ -179,8 +191,13 @@ impl Outgoing {
 
     #[cold]
     fn note_left(&self) -> SendError {
-        self.ends.peer.note_left();
-        SendError::Left { to: self.ends.peer.id }
+        let Ends { way, peer, .. } = &*self.ends;
+        if way.was_given_up() {
+            peer.note_dead();
+            return SendError::Dead { to: peer.id, pid: peer.pid };
+        }
+        peer.note_left();
+        SendError::Left { to: peer.id }
     }
 
     /// Sends, and deals with a lane that is full as `full` says.
@@ -227,14 +244,15 @@ impl Outgoing {
                 Err(SendError::Full { .. }) => {}
                 other => return other,
             }
-            self.wait_for_room(Head::of(label).len() + payload.len(), deadline, time)?;
+            self.wait_for_room(label, payload.len(), deadline, time)?;
         }
     }
 
-    /// Waits for room for a frame of that length, for a short time. An error if the destination is
+    /// Waits for room for a message of that length, for a short time. An error if the destination is
     /// gone, this node left, or the deadline passed.
     fn wait_for_room(
         &mut self,
+        label: Label,
         length: usize,
         deadline: Deadline,
         time: Duration,
@@ -246,7 +264,8 @@ impl Outgoing {
         }
         let until = Deadline::at(deadline.nanoseconds().min(now.saturating_add(SLICE)));
         let park = ends.park;
-        if length <= ends.max_frame() + Head::MOST {
+        if length <= ends.max_frame() {
+            let length = Head::of(label).frame_for(length);
             // False at the end of the slice, and true if there never will be: then the send says.
             let Ends { writer: Some(writer), room, .. } = ends else { unreachable!("there") };
             if writer.ring().wait(length, room, &park, until) {
@@ -282,18 +301,18 @@ impl Outgoing {
             return self.try_send_large(label, payload);
         }
         let head = Head::of(label);
-        let begin = head.len();
         let Ends { writer: Some(writer), counters, peer, park, .. } = &mut *self.ends else {
             unreachable!("taken by drop alone")
         };
         let (ring, announcer) = writer.parts();
-        let mut grant = match ring.grant(begin + payload.len()) {
+        let mut grant = match ring.grant(head.frame_for(payload.len())) {
             Ok(grant) => grant,
             Err(error) => return Err(refused(peer.id, error)),
         };
-        head.write(&mut grant);
-        grant[begin..].copy_from_slice(payload);
-        grant.commit(usize::MAX);
+        let begin = head.write(&mut grant, payload.len());
+        let end = begin + payload.len();
+        grant[begin..end].copy_from_slice(payload);
+        grant.commit(end);
         announcer.announce(park);
         counters.sent(payload.len());
         Ok(())
@@ -329,7 +348,14 @@ impl Outgoing {
         if let Some(place) = self.ends.place.filter(|place| pool.has(*place)) {
             return Ok(place);
         }
-        let place = pool.enter(&self.ends.peer, &self.ends.way)?;
+        let Ends { peer, way, shared, .. } = &*self.ends;
+        let place = match pool.enter(peer, way) {
+            // Some may be of receivers that have left, and are gone by now.
+            Err(SendError::NoLane { .. }) if shared.forget_the_gone(pool) => {
+                pool.enter(peer, way)?
+            }
+            other => other?,
+        };
         self.ends.place = Some(place);
         Ok(place)
     }
@@ -360,13 +386,12 @@ impl Ends {
         place: PlaceId,
     ) -> Result<(), SendError> {
         let head = Head::of_chunk(label);
-        let begin = head.len();
         let to = self.peer.id;
         let (ring, announcer) = self.writer().parts();
-        let mut grant = ring.grant(begin + IN_CHUNK).map_err(|error| refused(to, error))?;
+        let mut grant = ring.grant(head.frame_for(IN_CHUNK)).map_err(|error| refused(to, error))?;
         // The mark comes before the handle.
         let Some(lent) = place.lend(message) else { return Err(SendError::Corrupt { to }) };
-        head.write(&mut grant);
+        let begin = head.write(&mut grant, IN_CHUNK);
         grant[begin..].copy_from_slice(&lent.to_bytes());
         grant.commit(usize::MAX);
         announcer.announce(&FutexPark::new());
@@ -431,37 +456,43 @@ pub(super) enum Room<'o> {
     Lane {
         grant: Grant<'o, 'static>,
         begin: usize,
+        end: usize,
         announcer: &'o mut Announcer<'static>,
         counters: &'o mut Counters,
     },
-    Chunk {
-        loan: Option<Loan<'static, 'static>>,
-        _pool: PoolGuard,
-        ends: &'o mut Ends,
-        place: PlaceId,
-        label: Label,
-    },
+    // Elsewhere, so that what goes through a lane is not moved about with so much.
+    Chunk(Box<RoomInChunk<'o>>),
+}
+
+/// Its fields are dropped in their order.
+pub(super) struct RoomInChunk<'o> {
+    loan: Loan<'static, 'static>,
+    pool: PoolGuard,
+    ends: &'o mut Ends,
+    place: PlaceId,
+    label: Label,
 }
 
 impl Outgoing {
     /// Room for a message of up to `length` bytes, if there is.
+    #[inline]
     pub fn try_grant(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
         self.check()?;
         if length > self.ends.max_frame() {
             return self.try_grant_chunk(label, length);
         }
         let head = Head::of(label);
-        let begin = head.len();
         let Ends { writer: Some(writer), counters, peer, .. } = &mut *self.ends else {
             unreachable!("taken by drop alone")
         };
         let (ring, announcer) = writer.parts();
         let to = peer.id;
-        let mut grant = ring.grant(begin + length).map_err(|error| refused(to, error))?;
-        head.write(&mut grant);
-        Ok(Room::Lane { grant, begin, announcer, counters })
+        let mut grant = ring.grant(head.frame_for(length)).map_err(|error| refused(to, error))?;
+        let begin = head.write(&mut grant, length);
+        Ok(Room::Lane { grant, begin, end: begin + length, announcer, counters })
     }
 
+    #[cold]
     fn try_grant_chunk(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
         let to = self.ends.peer.id;
         let guard = self.ends.shared.clone().pool(length)?;
@@ -472,41 +503,50 @@ impl Outgoing {
         // SAFETY: of the pool that the guard keeps, and keeps for this alone; dropped before it.
         let loan =
             unsafe { std::mem::transmute::<Loan<'_, 'static>, Loan<'static, 'static>>(loan) };
-        Ok(Room::Chunk { loan: Some(loan), _pool: guard, ends: &mut self.ends, place, label })
+        let ends = &mut *self.ends;
+        Ok(Room::Chunk(Box::new(RoomInChunk { loan, pool: guard, ends, place, label })))
     }
 }
 
 impl Room<'_> {
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Lane { grant, begin, .. } => &grant[*begin..],
-            Self::Chunk { loan, .. } => loan.as_deref().unwrap_or(&[]),
+            Self::Lane { grant, begin, end, .. } => &grant[*begin..*end],
+            Self::Chunk(room) => &room.loan,
         }
     }
 
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Lane { grant, begin, .. } => &mut grant[*begin..],
-            Self::Chunk { loan, .. } => loan.as_deref_mut().unwrap_or(&mut []),
+            Self::Lane { grant, begin, end, .. } => &mut grant[*begin..*end],
+            Self::Chunk(room) => &mut room.loan,
         }
     }
 
     /// Publishes the first `used` bytes.
+    #[inline(always)]
     pub fn commit(self, used: usize) -> Result<(), SendError> {
         match self {
-            Self::Lane { grant, begin, announcer, counters } => {
-                let used = used.min(grant.len() - begin);
+            Self::Lane { grant, begin, end, announcer, counters } => {
+                let used = used.min(end - begin);
                 grant.commit(begin + used);
                 announcer.announce(&FutexPark::new());
                 counters.sent(used);
                 Ok(())
             }
-            Self::Chunk { mut loan, _pool, ends, place, label } => {
-                let Some(mut loan) = loan.take() else { unreachable!("there until now") };
+            Self::Chunk(room) => {
+                let RoomInChunk { mut loan, pool, ends, place, label } = *room;
                 let used = used.min(loan.len());
                 // Shorter: that cannot fail.
                 let _ = loan.resize(used);
-                ends.offer(label, &loan.share(), place)
+                let message = loan.share();
+                let sent = ends.offer(label, &message, place);
+                drop(message);
+                // Only now: the chunk is its pool's.
+                drop(pool);
+                sent
             }
         }
     }

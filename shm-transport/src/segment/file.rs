@@ -4,14 +4,14 @@
 use super::error::{FileKind, SegmentError};
 use super::sys;
 use crate::domain::Domain;
-use crate::fork::this_process;
+use crate::fork::{Process, this_process};
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, fstatvfs, open,
     statat, statvfs,
 };
 use rustix::io::Errno;
 use rustix::param::page_size;
-use rustix::process::{Pid, Resource, geteuid, getrlimit};
+use rustix::process::{Resource, geteuid, getrlimit};
 use shm_primitives::sync::crash;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -142,7 +142,7 @@ impl Wanted<'_> {
 pub struct Lock {
     file: OwnedFd,
     /// Who took it.
-    process: (Pid, u32),
+    process: Process,
 }
 
 impl Lock {

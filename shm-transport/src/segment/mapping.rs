@@ -2,11 +2,10 @@
 
 use super::error::SegmentError;
 use super::sys;
-use crate::fork::this_process;
+use crate::fork::{Process, this_process};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rustix::process::Pid;
 use shm_primitives::part::AttachError;
 use shm_primitives::region::Region;
 use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
@@ -206,7 +205,7 @@ struct Raw {
     base: NonNull<u8>,
     len: usize,
     /// Who has it mapped.
-    process: (Pid, u32),
+    process: Process,
 }
 
 // SAFETY: a mapping belongs to no thread, and is only an address and a length here; what may be

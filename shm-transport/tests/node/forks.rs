@@ -1,29 +1,10 @@
 //! A child made by `fork` has copies of its parent's nodes, which do nothing.
 
+use crate::common::fork::in_a_fork;
 use crate::help::{PATIENCE, Place, builder, join};
 use shm_transport::node::{Filter, Node, NodeError, RecvError, SendError, Sender, Statistics};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
-
-/// What a forked child answers: 0 to 99 by its own will, else how it was killed.
-fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child uses nothing that another thread may have locked but what libc's own
-    // handlers see to, and ends without running what is not its own.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: ends this child if it hangs.
-        unsafe { libc::alarm(10) };
-        let answer = catch_unwind(AssertUnwindSafe(child)).unwrap_or(99);
-        // SAFETY: ends it without the destructors of the parent's.
-        unsafe { libc::_exit(answer) };
-    }
-    assert!(pid > 0);
-    let mut status = 0;
-    // SAFETY: our own child.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + status }
-}
 
 /// 0 if it is so.
 fn answer(is_so: bool) -> i32 {

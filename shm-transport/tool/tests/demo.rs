@@ -157,7 +157,7 @@ fn wrong_use() {
     let help = shm(&["demo", "--help"]).with(0).out;
     assert!(help.contains("--file") && !help.contains("janitor") && !help.contains("part"));
     // Nobody but the demonstration starts its processes.
-    let done = shm(&["demo", "part", "--parent", "1", "actor", "alice"]).with(1);
+    let done = shm(&["backstage", "demo", "--parent", "1", "actor", "alice"]).with(1);
     assert!(done.err.contains("only `shm demo` starts this"), "{done:?}");
 }
 

@@ -21,6 +21,8 @@ pub struct Reader<'a, M: Trust = Trusted> {
     /// What `released` holds.
     released: u32,
     lockstep: Lockstep,
+    /// The length, with the header, of the frame at `read` that is held; 0 if none is.
+    held: u32,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -55,7 +57,8 @@ impl core::error::Error for ReadError {}
 
 impl<'a, M: Trust> Reader<'a, M> {
     pub(super) fn new(ring: FrameRingRef<'a, M>, read: u32, owner: Option<OwnerId>) -> Self {
-        Self { ring, read, released: read, lockstep: Lockstep::default(), owner, corrupt: None }
+        let lockstep = Lockstep::default();
+        Self { ring, read, released: read, lockstep, held: 0, owner, corrupt: None }
     }
 
     /// Bytes of data the ring has.
@@ -175,6 +178,7 @@ impl<'a, M: Trust> Reader<'a, M> {
     /// Leaves a frame with `payload` bytes behind.
     #[inline(always)]
     fn advance(&mut self, payload: u32) {
+        self.held = 0;
         self.read = self.ring.after(self.read, payload);
         self.ring.words().consumed.store(self.read, CONSUMED);
         if self.read.wrapping_sub(self.released) > self.ring.capacity() as u32 / RELEASE_SHARE {
@@ -249,7 +253,7 @@ impl<'a> Reader<'a, Trusted> {
     /// # Errors
     ///
     /// There is none, or it is corrupt.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self) -> Result<Frame<'_, 'a>, ReadError> {
         let payload = self.next()?;
         let offset = self.ring.offset(self.read) + HEADER as usize;
@@ -262,6 +266,20 @@ impl<'a> Reader<'a, Trusted> {
             self.check_sum(stored, bytes)?;
         }
         Ok(Frame { reader: self, offset, payload })
+    }
+
+    /// Leaves the frame behind that was [held](Frame::hold), without looking at it again; false, and
+    /// nothing else, if none is: it was left behind in another way.
+    #[inline(always)]
+    pub fn release_held(&mut self) -> bool {
+        let held = self.held;
+        if held == 0 {
+            return false;
+        }
+        let (offset, payload) = (self.ring.offset(self.read) + HEADER as usize, held - HEADER);
+        self.ring.data().reading(offset, payload as usize);
+        self.advance(payload);
+        true
     }
 }
 
@@ -311,10 +329,17 @@ pub struct Frame<'f, 'a> {
 
 impl Frame<'_, '_> {
     /// Leaves the frame behind: its bytes may be overwritten.
-    #[inline]
+    #[inline(always)]
     pub fn release(self) {
         self.reader.ring.data().reading(self.offset, self.payload as usize);
         self.reader.advance(self.payload);
+    }
+
+    /// Keeps it in the ring without borrowing the reader any longer, which leaves it behind by
+    /// [`Reader::release_held`].
+    #[inline(always)]
+    pub fn hold(self) {
+        self.reader.held = self.payload + HEADER;
     }
 }
 

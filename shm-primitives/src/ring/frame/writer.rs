@@ -287,7 +287,7 @@ impl<'a> Writer<'a, Trusted> {
     /// # Errors
     ///
     /// No room: see [`WriteError`].
-    #[inline]
+    #[inline(always)]
     pub fn grant(&mut self, length: usize) -> Result<Grant<'_, 'a>, WriteError> {
         let padding = self.reserve(length)?;
         let offset = self.ring.offset(self.write.wrapping_add(padding)) + HEADER as usize;
@@ -373,7 +373,7 @@ pub struct Grant<'g, 'a> {
 
 impl Grant<'_, '_> {
     /// Publishes the first `used` bytes as a frame; more than were lent counts as all.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self, used: usize) {
         let used = used.min(self.length);
         let ring = self.writer.ring;
