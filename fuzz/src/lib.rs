@@ -15,6 +15,7 @@ mod common;
 mod counter;
 mod frame;
 mod lane;
+mod letters;
 mod message;
 mod monitor;
 mod pool;
@@ -28,6 +29,7 @@ pub use channel::hostile as channel_hostile;
 pub use counter::counter;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use lane::{hostile as lane_hostile, segment as node_hostile};
+pub use letters::hostile as letters_hostile;
 pub use message::parse as message;
 pub use monitor::monitor;
 pub use pool::hostile as pool_hostile;
@@ -58,6 +60,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("node_hostile", node_hostile),
     ("counter", counter),
     ("service_hostile", service_hostile),
+    ("letters_hostile", letters_hostile),
 ];
 
 #[cfg(fuzzing)]

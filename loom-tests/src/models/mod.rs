@@ -1,6 +1,7 @@
 //! The models, a file for each structure.
 
 pub mod channel;
+pub mod completion;
 pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         lane::MODELS,
         service::MODELS,
         sleepless::MODELS,
+        completion::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());
