@@ -3,3 +3,10 @@
 mod failure;
 mod mapped;
 mod name;
+mod role;
+mod server;
+
+pub use server::{
+    DeadLetter, EXIT_NEVER, Function, Hang, Program, Restart, Server, ServerBuilder, ServerError,
+    ServiceState, Strategy, WorkerInfo,
+};
