@@ -280,7 +280,7 @@ impl ServerBuilder {
             self.functions.iter().map(|(id, function)| function.entry(*id)).collect();
         let taken = adopt::take(&domain, &service, &self.shape, &functions, &member);
         let started = taken.and_then(|taken| {
-            let Taken { control_word, bells_word, control, bells, adopted } = taken;
+            let Taken { control_word, bells_word, control, bells, adopted, former } = taken;
             let letters = match Letters::start(&domain, &service, self.letters, &member) {
                 Ok(letters) => letters,
                 Err(error) => {
@@ -293,9 +293,9 @@ impl ServerBuilder {
             };
             let owner = member.id();
             let shared = Shared::new(service, domain.clone(), control, bells, owner, news);
-            Ok((Arc::new(shared), control_word, bells_word, letters, adopted))
+            Ok((Arc::new(shared), control_word, bells_word, letters, adopted, former))
         });
-        let (shared, control_word, bells_word, letters, adopted) = match started {
+        let (shared, control_word, bells_word, letters, adopted, former) = match started {
             Ok(started) => started,
             Err(error) => {
                 // SAFETY: it holds nothing: everything that was taken was given back.
@@ -323,7 +323,15 @@ impl ServerBuilder {
                 let shared = Arc::clone(&shared);
                 move || {
                     let words = (control_word, bells_word);
-                    supervise::run(&shared, settings, member, words, letters, epoll, adopted);
+                    supervise::run(
+                        &shared,
+                        settings,
+                        member,
+                        words,
+                        letters,
+                        epoll,
+                        (adopted, former),
+                    );
                 }
             })
         });

@@ -22,7 +22,8 @@ use crate::service::name::client_of;
 use shm_primitives::channel::{Recovered, ReplyError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::letters::LetterEntry;
-use shm_primitives::layout::service::{Cause, ClientEntry};
+use shm_primitives::layout::phoenix::GroupShape;
+use shm_primitives::layout::service::{Cause, ClientEntry, Shape};
 use shm_primitives::monitor::{Snapshot, ThreadMonitor, Transaction};
 use shm_primitives::part::ClaimError;
 use shm_primitives::segment::{self as layout, Magic};
@@ -91,7 +92,9 @@ impl<'s> Lanes<'s> {
         let (place, tenancy) = (found.key.index(), found.key.generation());
         let opened = ClientMapped::open(domain, service, place, tenancy, |segment, layout| {
             // Lanes of another shape lie elsewhere.
-            if layout.shape() != self.shared.shape().client_shape(place) {
+            let (found, wanted) = (layout.shape(), self.shared.shape().client_shape(place));
+            let same = |a: GroupShape, b: GroupShape| a == b || a.workers == 0 && b.workers == 0;
+            if !same(found.normal, wanted.normal) || !same(found.vip, wanted.vip) {
                 return Err(segment.refused("its lanes are not those of the service").into());
             }
             Ok::<_, MapError>(())
@@ -112,12 +115,15 @@ impl<'s> Lanes<'s> {
         }
     }
 
-    /// Lets go of the lanes of clients that are gone.
+    /// Lets go of the lanes of clients that are gone, if no worker has an end of them any more: one
+    /// that dies of what such a client has sent leaves a letter all the same.
     pub fn tidy(&mut self) {
         let table = self.shared.bells.layout.clients();
+        let shape = self.shared.shape();
         self.clients.retain(|client| {
             let place = client.key.index();
-            table.owner(place).is_some() && table.tenancy(place) == Some(client.key)
+            let is_there = table.owner(place).is_some() && table.tenancy(place) == Some(client.key);
+            is_there || ends(shape, client).any(|ends| ends != [None, None])
         });
     }
 
@@ -150,15 +156,10 @@ impl<'s> Lanes<'s> {
         tally
     }
 
-    /// Whether an end of any lane is its, or its segment.
+    /// Whether a worker's end of any lane is its.
     pub fn names(&self, owner: OwnerId) -> bool {
         let shape = self.shared.shape();
-        let places = || (0..shape.workers()).filter_map(|place| shape.place(place));
-        self.clients.iter().any(|client| {
-            places()
-                .filter_map(|at| client.mapped.layout.channel(at))
-                .any(|channel| channel.worker().is_ok_and(|ends| ends.contains(&Some(owner))))
-        })
+        self.clients.iter().any(|client| ends(shape, client).any(|it| it.contains(&Some(owner))))
     }
 
     /// Which function is called by the request that is in hand in a lane; `None` if that is not
@@ -305,7 +306,6 @@ impl<'s> Lanes<'s> {
                     tracing::warn!(target: TARGET, %service, place, %error, "a dead client's segment stays");
                 }
             }
-            self.clients.retain(|client| client.key != *key);
         }
         let released = table.release_all_of(dead, self.shared.owner).unwrap_or(0);
         for key in &keys {
@@ -363,6 +363,15 @@ impl<'s> Lanes<'s> {
             bell.bell().shared_notifier().notify(&self.park);
         }
     }
+}
+
+/// Who has the workers' ends of a client's lanes.
+fn ends<'c>(
+    shape: &'c Shape,
+    client: &'c Client,
+) -> impl Iterator<Item = [Option<OwnerId>; 2]> + 'c {
+    let channel = |place| client.mapped.layout.channel(shape.place(place)?);
+    (0..shape.workers()).filter_map(move |place| channel(place)?.worker().ok())
 }
 
 /// What is logged as.

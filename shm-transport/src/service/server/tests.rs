@@ -557,7 +557,7 @@ fn a_stopped_worker_is_suspect_and_lives() {
     server.wait_until_up(PATIENCE).unwrap();
     let mut client = TestClient::connect(&place);
     let pid = server.workers()[0].pid.unwrap();
-    let call = client.send(0, SLEEP, &40u16.to_le_bytes());
+    let call = client.send(0, UNTIL_CANCELLED, b"");
     let control = place.control();
     let monitor = control.layout.monitor(0).unwrap();
     until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
@@ -566,6 +566,7 @@ fn a_stopped_worker_is_suspect_and_lives() {
     // Much longer than it would take to be killed.
     thread::sleep(Duration::from_millis(400));
     assert_eq!(server.workers()[0].condition, Condition::Suspect);
+    // Then the time goes on: it is asked to end, and hears it.
     kill(pid, Signal::CONT);
     assert!(client.receive(0, call).is_ok());
     until("it serves", || server.workers()[0].condition == Condition::Up);
@@ -707,7 +708,10 @@ fn another_takes_over_until_there_is_one_again() {
     let mut client = TestClient::connect(&place);
     // The first death is followed by a restart at once, the second by a long wait.
     assert_eq!(client.call(0, DIE, b""), crashed(KILLED));
+    until("it is there again", || server.workers()[0].restarts == 1);
     server.wait_until_up(PATIENCE).unwrap();
+    let own = server.workers()[0].pid.unwrap();
+    until("it gets its lanes back", || client.call(0, PID, b"").unwrap() == own.to_le_bytes());
     let poison = client.send(0, DIE, b"");
     let queued = client.send(0, PID, b"");
     assert_eq!(client.receive(0, poison), crashed(KILLED));
