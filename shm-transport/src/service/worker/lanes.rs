@@ -164,7 +164,13 @@ impl Lanes {
 
     /// Gives all lanes of a place back, as they are, and tells whoever serves it now.
     pub fn leave_place(&mut self, post: &Post, place: u32) {
-        self.served.retain(|served| served.place != place);
+        if let Some(at) = self.served.iter().position(|served| served.place == place) {
+            let served = self.served.remove(at);
+            if place != post.place && served.bell.server() == Some(post.place) {
+                // Whoever sends rings the place's own worker, until somebody else says so.
+                served.bell.serve(place);
+            }
+        }
         let clients = self.drop_lanes(|lane| lane.place == place);
         post.announce(clients.into_iter().map(|client| (place, client)));
         tracing::debug!(target: "shm_transport::service", worker = post.place, place, "has left");

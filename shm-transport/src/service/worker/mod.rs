@@ -30,7 +30,8 @@
 //! been able to ask.
 //!
 //! While its supervisor says so it helps at another place too, whose worker is dead or that has
-//! none: it serves that one's lanes, and gives them back after. Where lanes of VIP places are among
+//! none: it serves that one's lanes, and gives them back after. As long as a helper is asked for, a
+//! place's own worker, should there be one, leaves all of that to it. Where lanes of VIP places are among
 //! them, those come first, and wait for one normal call at the most.
 //!
 //! Ordered to leave, it finishes the call in hand, gives back lanes and place, with whatever

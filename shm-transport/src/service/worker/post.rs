@@ -151,10 +151,13 @@ impl Post {
         }
     }
 
-    /// Whether this worker is asked to serve that other place; `None` if that cannot be said now.
-    pub fn is_helper_of(&self, place: u32) -> Option<bool> {
+    /// Whether the lanes of that place are this worker's to serve; `None` if that cannot be said
+    /// now. Those of its own place are a helper's while one is asked for: until that order is
+    /// taken back. So there is one at a time who takes lanes up and says that it serves.
+    pub fn serves(&self, place: u32) -> Option<bool> {
         let orders = self.control.layout.orders(place)?.read().ok()?;
-        Some(orders.helper == Some(self.place))
+        let helper = orders.helper.filter(|helper| *helper < self.shape().workers());
+        Some(helper.unwrap_or(place) == self.place)
     }
 
     /// Tells whoever serves these lanes, place and client, that their ends are free.

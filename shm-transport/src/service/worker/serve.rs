@@ -108,7 +108,6 @@ impl Desk {
             Wait::Adaptive | Wait::Poll => FutexPark::new(),
         };
         let mut waiter = bell.bell().waiter();
-        self.lanes.take_place(&self.post, self.post.place);
         self.attend();
         self.post.set_state(WorkerState::Serving);
         tracing::info!(target: "shm_transport::service", service = %self.post.service, place = self.post.place, "serves");
@@ -172,7 +171,7 @@ impl Desk {
             || self.duty != Duty::Serve
     }
 
-    /// Looks at everything: orders, places to help at, clients that came and went.
+    /// Looks at everything: orders, places to serve, clients that came and went.
     #[cold]
     fn attend(&mut self) {
         self.attended = clock::coarse();
@@ -183,13 +182,10 @@ impl Desk {
             return;
         }
         for place in 0..self.post.shape().workers() {
-            if place == self.post.place {
-                continue;
-            }
-            let helps = self.lanes.places().any(|served| served == place);
-            match self.post.is_helper_of(place) {
-                Some(true) if !helps => self.lanes.take_place(&self.post, place),
-                Some(false) if helps => self.lanes.leave_place(&self.post, place),
+            let serves = self.lanes.places().any(|served| served == place);
+            match self.post.serves(place) {
+                Some(true) if !serves => self.lanes.take_place(&self.post, place),
+                Some(false) if serves => self.lanes.leave_place(&self.post, place),
                 _ => {}
             }
         }
