@@ -5,7 +5,7 @@
 //! | `SHM_WORKER` | `<place>.<incarnation>`: which place it is to take, and as the how-manieth worker there |
 //! | `SHM_SERVICE` | the service's name |
 //! | `SHM_DOMAIN`, `SHM_DIRECTORY` | the domain, as for nodes |
-//! | `SHM_SERVICE_GROUP` | the number of the group that the domain is for, if it is for one |
+//! | `SHM_GROUP` | the number of the group that the domain is for, if it is for one |
 
 use super::error::WorkerError;
 use crate::domain::Domain;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub(super) const WORKER: &str = "SHM_WORKER";
 const SERVICE: &str = "SHM_SERVICE";
 const DIRECTORY: &str = "SHM_DIRECTORY";
-const GROUP: &str = "SHM_SERVICE_GROUP";
+const GROUP: &str = "SHM_GROUP";
 
 /// Which worker a process is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -45,6 +45,8 @@ pub(super) struct Desk {
     attended: u64,
     /// It is time to look at everything.
     is_due: bool,
+    /// It has just been woken, and looked at everything before it slept: not time yet.
+    is_fresh: bool,
     /// Glances in vain, and rounds not in vain, in a row.
     vain: u32,
     rounds: u32,
@@ -86,6 +88,7 @@ impl Desk {
             running: None,
             attended: 0,
             is_due: false,
+            is_fresh: false,
             vain: 0,
             rounds: 0,
             next: 0,
@@ -150,6 +153,8 @@ impl Desk {
     fn look(&mut self, look: Look) -> bool {
         if self.lanes.has_something(look) {
             self.vain = 0;
+            // Who was asleep for this call serves it first, and then looks around.
+            self.is_fresh |= look == Look::Thorough;
             return true;
         }
         self.vain = self.vain.wrapping_add(1);
@@ -278,7 +283,9 @@ impl Desk {
         let header = request.header();
         let now = clock::coarse();
         count_time(&mut self.counters, &mut self.handlers, self.running.take(), now);
-        if now.saturating_sub(self.attended) >= BUSY {
+        if std::mem::take(&mut self.is_fresh) {
+            self.attended = now;
+        } else if now.saturating_sub(self.attended) >= BUSY {
             // Before this one is begun there may be an order to leave.
             return Step::Due;
         }
