@@ -90,7 +90,7 @@ impl ControlMapped {
         service: &ServiceName,
         enter: impl FnOnce(&Segment, &ControlLayout<'static>) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        open(domain, &control_of(service), |region| ControlLayout::attach(region), enter)
+        open(domain, &control_of(service), ControlLayout::attach, enter)
     }
 }
 
@@ -121,7 +121,7 @@ impl BellsMapped {
         service: &ServiceName,
         enter: impl FnOnce(&Segment, &BellsLayout<'static>) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        open(domain, &bells_of(service), |region| BellsLayout::attach(region), enter)
+        open(domain, &bells_of(service), BellsLayout::attach, enter)
     }
 }
 
