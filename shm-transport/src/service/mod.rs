@@ -1,5 +1,6 @@
 //! Supervised services: workers that may crash, and callers that never notice more than an error.
 
+pub mod client;
 mod clock;
 #[allow(dead_code, reason = "for all three sides")]
 mod failure;
@@ -7,10 +8,15 @@ mod failure;
 mod mapped;
 #[allow(dead_code, reason = "for all three sides")]
 mod name;
+#[allow(dead_code, reason = "for all three sides")]
+mod role;
 pub mod worker;
 
 #[cfg(test)]
 #[allow(dead_code, reason = "not every side uses all of it")]
 mod bare;
 
+pub use client::{Batch, Call, CallError, Client, ClientBuilder, ClientState, ConnectError};
+pub use shm_primitives::message::Priority;
+pub use shm_primitives::place::Cause;
 pub use worker::{HandlerError, Reply, ReplyGrant, Request, Worker, WorkerError};
