@@ -16,6 +16,7 @@ use common::memory::Memory;
 use common::park::FakePark;
 use common::{dead, owner};
 use shm_primitives::channel::WorkerChannel;
+use shm_primitives::layout::letters::{self, LetterEntry, LettersLayout};
 use shm_primitives::layout::lrpc::{self, LrpcLayout, NodeId};
 use shm_primitives::layout::node::{self, NodeLayout};
 use shm_primitives::layout::phoenix::{self, GroupShape, PhoenixShmLayout, Shape};
@@ -40,6 +41,8 @@ const LANE: usize = GROUP.channel().unwrap().required_size().unwrap();
 const NODES: lrpc::Shape = lrpc::Shape::new(2, 64);
 /// A node with one lane.
 const NODE: node::Shape = node::Shape { counter_lines: 1, ..node::Shape::new(1, 4096) };
+/// Dead letters, two of them.
+const LETTERS: letters::Shape = letters::Shape::new(2, 64);
 const UNKNOWN: PartId = PartId { kind: Kind(900), role: 3 };
 
 fn path(name: &str) -> PathBuf {
@@ -270,6 +273,61 @@ fn node_v2(minimum: u32, required: bool) -> Vec<u8> {
     memory.bytes()
 }
 
+/// What the letter in the images says.
+fn entry() -> LetterEntry {
+    LetterEntry {
+        func_id: 1001,
+        worker: 2,
+        worker_pid: 77,
+        cause: [2, 11],
+        attempt: 1,
+        client_pid: 78,
+        length: 4,
+        ..LetterEntry::new(7 << 40 | 9)
+    }
+    .at(1_700_000_000_123)
+}
+
+fn letters_v1() -> Vec<u8> {
+    let memory = Memory::new(LETTERS.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { LettersLayout::init_at(memory.region(), LETTERS, owner(CALLER)) };
+    let (letters, control) = created.unwrap();
+    letters.keep(control.owner(), entry(), b"kept").unwrap();
+    drop(control);
+    memory.bytes()
+}
+
+/// As version 2 might be: entries of 64 bytes, two live words, a part more, and something behind
+/// the messages.
+fn letters_v2(minimum: u32, required: bool) -> Vec<u8> {
+    type Newer<'a> = SlotTable<'a, [u32; 16], 2>;
+    let unknown = NewPart { required, ..NewPart::optional(UNKNOWN, 64) };
+    let parts = [
+        NewPart::required(letters::TABLE, Newer::required_size(2).unwrap() as u64),
+        unknown,
+        NewPart::required(letters::MESSAGES, 2 * 64 + 64).aligned(4096),
+    ];
+    let plan = Plan::new(Magic::LETT, 2, &parts).min_reader(minimum).own([2, 64]);
+    let memory = Memory::new(plan.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &plan, owner(CALLER)) }.unwrap();
+    let tag = u32::from_le_bytes(*b"LETT");
+    let part = creating.part(letters::TABLE).unwrap();
+    let table = Newer::init_at(&part, Options::new(2).tag(tag)).unwrap();
+    set(&memory, 4096, &[u32::from_le_bytes(*b"kept")]);
+    set(&memory, 4096 + 128, &[0xdead_beef; 16]);
+    drop(creating.publish());
+    let mut words = [0xdead_beef; 16];
+    let known: [u32; 12] = zerocopy::transmute!(entry());
+    words[..12].copy_from_slice(&known);
+    let mut slot = table.reserve(letters::KEPT).unwrap();
+    slot.live(1).unwrap().store(9, std::sync::atomic::Ordering::Relaxed);
+    slot.update(&words);
+    slot.keep();
+    memory.bytes()
+}
+
 /// A kind of segment whose version 2 had no part B yet; version 3 has.
 const A: PartId = PartId { kind: Kind(500), role: 0 };
 const B: PartId = PartId { kind: Kind(500), role: 1 };
@@ -286,7 +344,7 @@ fn segment_v2() -> Vec<u8> {
 }
 
 /// Every file, and what makes it.
-fn images() -> [(&'static str, Vec<u8>); 13] {
+fn images() -> [(&'static str, Vec<u8>); 17] {
     [
         ("phoenix-v1", phoenix_v1()),
         ("phoenix-v2-readable", phoenix_v2([1, 1], false)),
@@ -301,6 +359,10 @@ fn images() -> [(&'static str, Vec<u8>); 13] {
         ("node-v2-readable", node_v2(1, false)),
         ("node-v2-required-part", node_v2(1, true)),
         ("node-v2-newer-reader", node_v2(2, false)),
+        ("letters-v1", letters_v1()),
+        ("letters-v2-readable", letters_v2(1, false)),
+        ("letters-v2-required-part", letters_v2(1, true)),
+        ("letters-v2-newer-reader", letters_v2(2, false)),
     ]
 }
 
@@ -481,6 +543,55 @@ fn a_newer_node() {
         let memory = load(name);
         let before = memory.bytes();
         assert_eq!(node(memory).map(drop), Err(wanted), "{name}");
+        assert!(memory.bytes() == before, "{name}: written to while declining");
+    }
+}
+
+/// The letter in the image is read, another is kept beside it, and both go.
+fn check_letters(memory: &'static Memory) {
+    let letters = LettersLayout::attach(memory.region()).unwrap();
+    assert_eq!(letters.shape(), LETTERS);
+    let found: Vec<_> = letters.iter().map(Result::unwrap).collect();
+    assert_eq!(found.iter().map(|letter| letter.entry).collect::<Vec<_>>(), [entry()]);
+    let mut buffer = [0; 64];
+    assert_eq!(letters.payload(found[0].key, &mut buffer), Ok(Some(4)));
+    assert_eq!(&buffer[..4], b"kept");
+    let control = letters.segment().claim_control(owner(3)).unwrap();
+    assert_eq!(letters.take_over().letters, 1);
+    assert_eq!(letters.keep(owner(3), entry(), b"kept"), Ok(found[0].key), "it is there");
+    let second = letters.keep(owner(3), entry(), b"another").unwrap();
+    assert!(letters.keep(owner(3), entry(), b"a third one").is_err(), "there is room for two");
+    for key in [found[0].key, second] {
+        assert_eq!(letters.ask_to_drop(key), Ok(true));
+    }
+    assert_eq!(letters.sweep_dropped(|_, _| {}), 2);
+    drop(control);
+}
+
+#[test]
+fn letters_of_this_version() {
+    check_letters(load("letters-v1"));
+}
+
+#[test]
+fn newer_letters() {
+    let memory = load("letters-v2-readable");
+    let before = memory.bytes();
+    check_letters(memory);
+    let after = memory.bytes();
+    // Header and three entries, 2 slots of 192 bytes, and what is unknown.
+    let unknown = 192 + 64 + 2 * 192;
+    for at in (0..28).chain(32..192 + 64).chain(unknown..4096).chain(4096 + 128..before.len()) {
+        assert_eq!(before[at], after[at], "byte {at}, which is none of its business");
+    }
+    for (name, wanted) in [
+        ("letters-v2-required-part", SegmentError::UnknownPart(UNKNOWN)),
+        ("letters-v2-newer-reader", SegmentError::NewerRequired { found: 2, wanted: 1 }),
+        ("node-v1", SegmentError::WrongMagic { found: Magic::NODE, wanted: Magic::LETT }),
+    ] {
+        let memory = load(name);
+        let before = memory.bytes();
+        assert_eq!(LettersLayout::attach(memory.region()).map(drop), Err(wanted), "{name}");
         assert!(memory.bytes() == before, "{name}: written to while declining");
     }
 }

@@ -1,6 +1,7 @@
 //! The models, a file for each structure.
 
 pub mod channel;
+pub mod completion;
 pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         pool::MODELS,
         counter::MODELS,
         lane::MODELS,
+        completion::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

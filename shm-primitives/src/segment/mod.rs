@@ -227,6 +227,8 @@ impl Magic {
     /// "BELL": what clients and workers of a service ring; see
     /// [`layout::service`](crate::layout).
     pub const BELL: Self = Self(u32::from_be_bytes(*b"BELL"));
+    /// "LETT": the dead letters of a service; see [`layout::letters`](crate::layout).
+    pub const LETT: Self = Self(u32::from_be_bytes(*b"LETT"));
 }
 
 impl fmt::Display for Magic {

@@ -69,6 +69,9 @@
 //! The owner read belongs to the tenancy: the loads of version before it, Acquire, and of
 //! version behind the fence lie on both sides of it.
 //!
+//! Memory of the user's own that goes with a slot, written between `reserve` and the first `update`,
+//! is read between finding the entry and [`confirm`](SlotTable::confirm), in the same way.
+//!
 //! A [live word](SlotTable::live) is read between two looks at the version in the same way:
 //! the fence of `reserve` is before the first store to it by the next tenant.
 //!
@@ -243,9 +246,11 @@ sites! { SITES
     /// live words of a tenancy, after the version that ends the one before. A fence before
     /// the first of them.
     OVERWRITE = "table.overwrite", Release, partner "table.recheck",
-        [Relaxed => Model("table_overwritten")];
+        [Relaxed => Model("table_overwritten"),
+         Relaxed => Model("table_confirm")];
     /// What was read of a slot, before the second look at its selector and version: a fence
     /// after the last of it.
     RECHECK = "table.recheck", Acquire, partner "table.overwrite, table.release",
-        [Relaxed => Model("table_overwritten")];
+        [Relaxed => Model("table_overwritten"),
+         Relaxed => Model("table_confirm")];
 }

@@ -13,6 +13,7 @@ mod frame;
 mod harness;
 mod lane;
 mod layout;
+mod letters;
 mod monitor;
 mod pool;
 mod ready;

@@ -74,8 +74,6 @@ mod tests;
 #[allow(unused_imports, reason = "for the supervisor")]
 pub(in crate::service) use assignment::Assignment;
 pub use error::{HandlerError, WorkerError};
-#[allow(unused_imports, reason = "for the supervisor")]
-pub(in crate::service) use post::ROLE;
 pub use reply::{Reply, ReplyGrant};
 pub use request::Request;
 

@@ -10,6 +10,7 @@ use crate::segment::SegmentError;
 use crate::service::clock;
 use crate::service::mapped::{BellsMapped, ControlMapped};
 use crate::service::name::ServiceName;
+use crate::service::role;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{
     ClaimWorkerError, Order, OrdersError, Shape, WorkerEntry, WorkerState,
@@ -20,9 +21,6 @@ use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::table::Slot;
 use shm_primitives::wake::published;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// What workers are members of their domain as.
-pub(in crate::service) const ROLE: u32 = u32::from_be_bytes(*b"WRKR");
 
 /// How long a place may be somebody's whose end is about to be noticed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -63,7 +61,7 @@ impl Post {
     pub fn take(assignment: Assignment) -> Result<Self, WorkerError> {
         let Assignment { domain, service, place, incarnation } = assignment;
         let name = member_name(&service, place);
-        let member = Member::join_with(&domain, &name, JoinOptions::new().role(ROLE))?;
+        let member = Member::join_with(&domain, &name, JoinOptions::new().role(role::WORKER))?;
         let owner = member.id();
         let taken = take(&domain, &service, place, incarnation, &member);
         let (bells, control, slot) = match taken {

@@ -1,0 +1,197 @@
+//! The supervisor's side.
+mod adopt;
+mod builder;
+mod error;
+mod hang;
+mod helpers;
+mod info;
+mod letters;
+mod recover;
+mod restart;
+mod shared;
+mod spawn;
+mod supervise;
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Function, ServerBuilder, Strategy};
+pub use error::ServerError;
+pub use hang::Hang;
+pub use info::{ServiceState, WorkerInfo};
+pub use letters::DeadLetter;
+pub use restart::Restart;
+pub use spawn::{EXIT_NEVER, Program};
+
+use parking_lot::Mutex;
+use shared::{Command, Shared};
+use shm_primitives::layout::service::Condition;
+use shm_primitives::table::SlotKey;
+use std::fmt;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A service, for the process that supervises it.
+pub struct Server {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    drain: Duration,
+}
+
+impl Server {
+    /// A service of that name, to be described and [started](ServerBuilder::start).
+    pub fn builder(name: &str) -> ServerBuilder {
+        ServerBuilder::new(name)
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.shared.service.to_string()
+    }
+
+    /// How the service is.
+    #[must_use]
+    pub fn state(&self) -> ServiceState {
+        if self.shared.is_ours() { info::state(&self.shared) } else { ServiceState::Stopped }
+    }
+
+    /// The places of workers, in order. None in a child made by `fork`.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        if self.shared.is_ours() { info::workers(&self.shared) } else { Vec::new() }
+    }
+
+    /// Waits until each worker serves, or one place has failed, or for so long.
+    ///
+    /// # Errors
+    ///
+    /// `NotUp` if a place has failed; `TimedOut`; `Stopped`.
+    pub fn wait_until_up(&self, timeout: Duration) -> Result<(), ServerError> {
+        let begun = Instant::now();
+        loop {
+            if matches!(self.state(), ServiceState::Stopping | ServiceState::Stopped) {
+                return Err(ServerError::Stopped);
+            }
+            let workers = self.workers();
+            if let Some(failed) = workers.iter().find(|it| it.condition == Condition::Failed) {
+                let reason = failed.reason.clone().unwrap_or_default();
+                return Err(ServerError::NotUp { place: failed.place, reason });
+            }
+            let others = workers.iter().filter(|it| it.condition != Condition::Up);
+            let places: Vec<u32> = others.map(|it| it.place).collect();
+            if places.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() >= timeout {
+                return Err(ServerError::TimedOut { what: "workers do not serve", places });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Restarts all workers, one after the other: each finishes what it has in hand and goes, and
+    /// the next is asked when its successor serves. Places that have failed are tried again.
+    /// Blocks until that is done.
+    ///
+    /// # Errors
+    ///
+    /// `NotUp` if one does not come up again: the others are not touched then. `Stopped`;
+    /// `Impossible` while another restart is under way.
+    pub fn rolling_restart(&self) -> Result<(), ServerError> {
+        self.ask(|done| Command::Roll { program: None, done })
+    }
+
+    /// The same with another program from now on. If a worker does not come up with it, the place
+    /// gets one of the program before again.
+    ///
+    /// # Errors
+    ///
+    /// As [`rolling_restart`](Self::rolling_restart); `Program`.
+    pub fn upgrade(&self, program: impl Into<Program>) -> Result<(), ServerError> {
+        let program = program.into();
+        program.check()?;
+        self.ask(|done| Command::Roll { program: Some(program), done })
+    }
+
+    /// The messages that were in the hands of workers that died.
+    ///
+    /// # Errors
+    ///
+    /// Their segment cannot be opened.
+    pub fn letters(&self) -> Result<Vec<DeadLetter>, ServerError> {
+        letters::all(&self.shared.domain, &self.shared.service)
+    }
+
+    /// Lets one of them go; whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// As [`letters`](Self::letters).
+    pub fn drop_letter(&self, key: SlotKey) -> Result<bool, ServerError> {
+        let was = letters::drop_letter(&self.shared.domain, &self.shared.service, key)?;
+        let _ = self.shared.tell(Command::Sweep);
+        Ok(was)
+    }
+
+    /// Stops the service: no new clients or calls, workers finish what they have in hand and end,
+    /// those that have not in time are killed; then everything of the service is unlinked but dead
+    /// letters, if there are any. Blocks until that is done.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` if workers did not even die when they were killed, within five seconds more:
+    /// they are in an uninterruptible sleep. Everything is unlinked all the same. `Stopped` if it was.
+    pub fn stop(&self, deadline: Duration) -> Result<(), ServerError> {
+        let stopped = self.ask(|done| Command::Stop { within: deadline, done });
+        self.join();
+        stopped
+    }
+
+    /// Leaves the service as it is, with its workers, without a supervisor. The next server of the
+    /// name adopts it. Not if the workers [die with the server](ServerBuilder::die_with_server).
+    ///
+    /// # Errors
+    ///
+    /// `Stopped` if it was.
+    pub fn leave(self) -> Result<(), ServerError> {
+        let left = self.ask(|done| Command::Leave { done });
+        self.join();
+        left
+    }
+
+    fn ask(&self, command: impl FnOnce(shared::Done) -> Command) -> Result<(), ServerError> {
+        let (done, is_done) = mpsc::channel();
+        self.shared.tell(command(done))?;
+        is_done.recv().unwrap_or(Err(ServerError::Stopped))
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    /// [Stops](Server::stop) it, unless that was done; workers have as long as
+    /// [`drain`](ServerBuilder::drain) says. Does nothing in a child made by `fork`.
+    fn drop(&mut self) {
+        if !self.shared.is_ours() {
+            // A copy of the handle of a thread that is not here.
+            std::mem::forget(self.thread.get_mut().take());
+            return;
+        }
+        let _ = self.stop(self.drain);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("service", &self.shared.service)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
