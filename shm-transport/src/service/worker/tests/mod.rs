@@ -1,5 +1,7 @@
 //! Workers in threads, with supervisor and clients by hand.
 
+mod processes;
+
 use super::super::bare::{Bare, BareClient, soon};
 use super::super::failure::Failure;
 use super::*;
