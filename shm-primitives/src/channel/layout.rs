@@ -85,7 +85,7 @@ impl Options {
     }
 
     /// Where the response ring begins; `None` if it does not fit the address space.
-    const fn responses_at(&self) -> Option<usize> {
+    pub(crate) const fn responses_at(&self) -> Option<usize> {
         match self.requests.required_size() {
             Some(size) => size.checked_next_multiple_of(LINE),
             None => None,

@@ -104,6 +104,12 @@ impl Options {
         }
     }
 
+    /// Bytes from the ring's start that are touched before its first frame is written: its words,
+    /// and the first word of its data.
+    pub(crate) const fn head(&self) -> usize {
+        DATA + (self.start & (self.capacity - 1)) as usize + HEADER as usize
+    }
+
     /// Whether a ring can be made with these.
     pub(crate) fn check(&self) -> Result<(), AttachError> {
         if !self.is_aligned() {
