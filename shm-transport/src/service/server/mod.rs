@@ -22,6 +22,7 @@ pub use letters::DeadLetter;
 pub use restart::Restart;
 pub use spawn::{EXIT_NEVER, Program};
 
+use super::client::{Client, ConnectError};
 use parking_lot::Mutex;
 use shared::{Command, Shared};
 use shm_primitives::layout::service::Condition;
@@ -60,6 +61,17 @@ impl Server {
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         if self.shared.is_ours() { info::workers(&self.shared) } else { Vec::new() }
+    }
+
+    /// A client of the service.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub fn client(&self) -> Result<Client, ConnectError> {
+        let Shared { service, domain, .. } = &*self.shared;
+        let name = String::from_utf8_lossy(service.as_bytes());
+        Client::builder(&name).in_domain(domain.clone()).connect()
     }
 
     /// Waits until each worker serves, or one place has failed, or for so long.

@@ -33,6 +33,11 @@ use std::time::{Duration, SystemTime};
 /// How often one after another is found to hold the other end of a lane.
 const HOLDERS: u32 = 8;
 
+/// How often to try to open a client's lanes before its worker's monitor is reset, and how long to
+/// wait in between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Who died, and what is said of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Casualty {
@@ -78,16 +83,18 @@ impl<'s> Lanes<'s> {
         Self { shared, clients: Vec::new(), park: FutexPark::new(), idle: ThreadMonitor::new() }
     }
 
-    /// Opens the lanes of clients that are new.
-    pub fn refresh(&mut self) {
+    /// Opens the lanes of clients that are new; whether that could be done.
+    pub fn refresh(&mut self) -> bool {
+        let mut all = true;
         for found in self.shared.bells.layout.clients().iter().flatten() {
             if !self.clients.iter().any(|client| client.key == found.key) {
-                self.open(&found);
+                all &= self.open(&found);
             }
         }
+        all
     }
 
-    fn open(&mut self, found: &Found<ClientEntry>) {
+    fn open(&mut self, found: &Found<ClientEntry>) -> bool {
         let Shared { domain, service, .. } = self.shared;
         let (place, tenancy) = (found.key.index(), found.key.generation());
         let opened = ClientMapped::open(domain, service, place, tenancy, |segment, layout| {
@@ -102,17 +109,29 @@ impl<'s> Lanes<'s> {
         match opened {
             Ok((mapped, ())) => {
                 self.clients.push(Client { key: found.key, pid: found.entry.pid, mapped });
+                true
             }
             // It leaves, or has left.
             Err(
                 MapError::Segment(SegmentError::NotFound { .. })
                 | MapError::Layout { error: layout::SegmentError::Closing { .. }, .. },
-            ) => {}
+            ) => true,
             Err(error) => {
-                let service = &self.shared.service;
                 tracing::warn!(target: TARGET, %service, place, %error, "a client's lanes");
+                // What is no client's lanes never will be; else it may be a matter of memory.
+                matches!(error, MapError::Layout { .. })
             }
         }
+    }
+
+    /// Those who have workers' ends and are not among `known`.
+    pub fn strangers(&self, known: &[OwnerId]) -> Vec<OwnerId> {
+        let shape = self.shared.shape();
+        let all = self.clients.iter().flat_map(|client| ends(shape, client)).flatten().flatten();
+        let mut strangers: Vec<OwnerId> = all.filter(|owner| !known.contains(owner)).collect();
+        strangers.sort_by_key(|owner| owner.word());
+        strangers.dedup();
+        strangers
     }
 
     /// Lets go of the lanes of clients that are gone, if no worker has an end of them any more: one
@@ -135,7 +154,14 @@ impl<'s> Lanes<'s> {
         member: &Member,
         letters: &mut Letters,
     ) -> Tally {
-        self.refresh();
+        // A lane that is not looked into now may be one that it had something of in hand, and that
+        // would not be known later.
+        for _ in 0..ATTEMPTS {
+            if self.refresh() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
         let mut tally = Tally::default();
         let shape = *self.shared.shape();
         let clients = std::mem::take(&mut self.clients);
@@ -280,6 +306,8 @@ impl<'s> Lanes<'s> {
 
     /// Puts away the dead client's places and segments, and tells the workers. Answers how many.
     pub fn recover_client(&mut self, dead: Dead<OwnerId>, member: &Member) -> u32 {
+        // What it has sent may kill a worker yet: see `tidy`.
+        self.refresh();
         let Shared { domain, service, bells, .. } = self.shared;
         let table = bells.layout.clients();
         // Of one that had not published an entry, the tenancy is not said by the slot taken over.

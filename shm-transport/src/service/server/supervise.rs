@@ -796,6 +796,14 @@ impl Supervisor<'_> {
         self.lanes.tidy();
         self.lanes.refresh();
         self.letters.sweep();
+        // Ends that were claimed in the name of one who was being recovered.
+        let mut known: Vec<OwnerId> = self.places.iter().filter_map(|place| place.worker).collect();
+        known.push(self.shared.owner);
+        for stranger in self.lanes.strangers(&known) {
+            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(stranger) {
+                self.put_away(dead, Cause::Unknown, 0);
+            }
+        }
         let mut clients: Vec<OwnerId> =
             self.shared.bells.layout.clients().owners().map(|(_, owner)| owner).collect();
         clients.sort_by_key(|owner| owner.word());

@@ -9,6 +9,7 @@ use crate::service::failure::Failure;
 use crate::service::mapped::{BellsMapped, ClientMapped, ControlMapped, MapError};
 use crate::service::name::ServiceName;
 use crate::service::role;
+use crate::service::worker::assignment;
 use rustix::process::{Pid, Signal, kill_process};
 use shm_primitives::channel::{Client as ClientEnd, Worker as WorkerEnd};
 use shm_primitives::layout::phoenix::GroupShape;
@@ -23,8 +24,11 @@ use std::collections::HashMap;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Longer than anything takes here, also while everything is stopped for a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes here, also if everything is stopped for minutes meanwhile.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The same in looks, a millisecond or more from one to the next. Not a time: whatever runs here may
+/// be stopped for minutes.
+const LOOKS: u32 = 60_000;
 /// Tells a worker how to behave.
 const MODE: &str = "SHM_TEST_MODE";
 /// Tells a process that it is a server, and of which service.
@@ -96,9 +100,10 @@ fn program(mode: &str) -> Program {
 }
 
 fn until(what: &str, mut ready: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let mut looks = 0;
     while !ready() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
+        looks += 1;
+        assert!(looks < LOOKS, "{what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -118,7 +123,7 @@ fn is_running(pid: u32) -> bool {
 #[test]
 fn worker_process() {
     let Some(mode) = std::env::var_os(MODE) else { return };
-    let Some(of) = std::env::var_os(spawn::WORKER) else { return };
+    let Some(of) = std::env::var_os(assignment::WORKER) else { return };
     let of = of.into_string().unwrap();
     let (place, incarnation) = of.split_once('.').unwrap();
     let (place, incarnation): (u32, u32) = (place.parse().unwrap(), incarnation.parse().unwrap());
@@ -140,8 +145,8 @@ fn worker_process() {
 
 fn work(place: u32, incarnation: u32, mode: &str) -> i32 {
     let domain = Domain::new(&std::env::var(Domain::VARIABLE).unwrap()).unwrap();
-    let domain = domain.in_directory(std::env::var_os(spawn::DIRECTORY).unwrap());
-    let service = ServiceName::try_from(&*std::env::var(spawn::SERVICE).unwrap()).unwrap();
+    let domain = domain.in_directory(std::env::var_os(assignment::DIRECTORY).unwrap());
+    let service = ServiceName::try_from(&*std::env::var(assignment::SERVICE).unwrap()).unwrap();
     let options = JoinOptions::new().role(role::WORKER);
     let member = Member::join_with(&domain, "worker", options).unwrap();
     if mode == "joins" {
@@ -295,7 +300,7 @@ impl TestClient {
     }
 
     fn receive(&mut self, place: u32, id: u64) -> Result<Vec<u8>, Failure> {
-        let begun = Instant::now();
+        let mut looks = 0;
         loop {
             if let Ok(response) = self.ends[place as usize].response() {
                 assert_eq!(response.header().seq_id(), id);
@@ -307,7 +312,8 @@ impl TestClient {
                 response.release();
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "no reply");
+            looks += 1;
+            assert!(looks < 10 * LOOKS, "no reply");
             thread::sleep(Duration::from_micros(100));
         }
     }
@@ -588,7 +594,7 @@ fn functions_have_thresholds_of_their_own() {
         .unwrap();
     server.wait_until_up(PATIENCE).unwrap();
     let entry = place.control().layout.function(SLEEP).unwrap();
-    assert_eq!(entry.threshold_ms, 60_000);
+    assert_eq!(entry.threshold_ms, 600_000);
     let mut client = TestClient::connect(&place);
     let call = client.send(0, SLEEP, &400u16.to_le_bytes());
     let other = client.send(1, UNTIL_CANCELLED, b"");
@@ -788,7 +794,7 @@ fn server_process() {
     let place = Place { domain: Domain::new(domain.to_str().unwrap()).unwrap() };
     let dies = std::env::var_os(MODE).is_some_and(|mode| mode == "dies");
     let _server = place.builder().die_with_server(dies).start().unwrap();
-    thread::sleep(2 * PATIENCE);
+    thread::sleep(PATIENCE);
     std::process::exit(1);
 }
 
