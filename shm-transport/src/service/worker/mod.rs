@@ -71,7 +71,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use assignment::Assignment;
+pub(in crate::service) use assignment::Assignment;
 pub use error::{HandlerError, WorkerError};
 pub use reply::{Reply, ReplyGrant};
 pub use request::Request;
