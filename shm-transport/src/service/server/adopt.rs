@@ -59,7 +59,8 @@ pub(super) fn take(
     loop {
         attempts += 1;
         let made = ControlMapped::create(domain, service, shape, member.id(), |control, _| {
-            Ok::<_, ServerError>(declare(control, functions, member.id()))
+            declare(control, functions, member.id());
+            Ok::<_, ServerError>(())
         });
         let error = match made {
             Ok((control, control_word)) => {

@@ -878,7 +878,15 @@ fn workers_die_with_their_server_if_they_are_to() {
     other.kill();
     until("they die", || workers.iter().all(|pid| !is_running(*pid)));
     // Nobody is left of it, so that it may be another now.
-    let server = place.builder().messages(32).start().unwrap();
+    let mut server = place.builder().messages(32).start();
+    until("their memory goes", || {
+        if let Err(error) = &server {
+            assert!(matches!(error, ServerError::Shape { .. }), "{error}");
+            server = place.builder().messages(32).start();
+        }
+        server.is_ok()
+    });
+    let server = server.unwrap();
     server.wait_until_up(PATIENCE).unwrap();
     assert_eq!(server.workers()[0].incarnation, 1);
     server.stop(PATIENCE).unwrap();
