@@ -357,6 +357,47 @@ fn a_supervisor_s_death_is_not_noticed() {
     server.stop(PATIENCE).unwrap();
 }
 
+/// Supervisors are killed at any moment of a recovery: each call has one end, each death one letter,
+/// and what waited is served.
+#[test]
+fn a_recovery_that_is_not_finished_is_finished_by_the_next() {
+    let place = Place::new();
+    let mut server = Process::start(&place, "server::server_process");
+    let client = place.client();
+    let mut poison = Vec::new();
+    for round in 0..24u32 {
+        let low = |function, n: u32| {
+            client.call_async(function, &(round << 8 | n).to_le_bytes(), Priority::Low).unwrap()
+        };
+        // Both workers have something behind it.
+        let deadly = low(DIE, 0);
+        let waiting: Vec<_> = (1..7).map(|n| (n, low(ECHO, n))).collect();
+        poison.push((round << 8).to_le_bytes().to_vec());
+        // From before the death to after the recovery.
+        thread::sleep(Duration::from_micros(u64::from(round * 37 % 24) * 100));
+        server.kill();
+        server = Process::start(&place, "server::server_process");
+        match deadly.wait(PATIENCE) {
+            Err(CallError::WorkerCrashed { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        for (n, call) in waiting {
+            assert_eq!(call.wait(PATIENCE).unwrap(), (round << 8 | n).to_le_bytes());
+        }
+    }
+    server.kill();
+    let server = place.builder().start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let letters = server.letters().unwrap();
+    let mut found: Vec<Vec<u8>> = letters.iter().map(|it| it.payload.clone()).collect();
+    found.sort();
+    poison.sort();
+    assert_eq!(found, poison, "each once");
+    letters.iter().for_each(|letter| assert!(server.drop_letter(letter.key).unwrap()));
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+}
+
 /// A program whose workers are itself.
 #[test]
 fn this_program_process() {

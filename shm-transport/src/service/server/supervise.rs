@@ -999,7 +999,9 @@ impl Supervisor<'_> {
     /// Whether all workers have ended, or it is of no use to wait longer.
     fn is_stopped(&self) -> bool {
         let Some(stopping) = &self.stopping else { return false };
-        let all = self.places.iter().all(|it| it.phase == Phase::Empty);
+        // A worker that has left may take a moment until it has ended.
+        let all = self.strays.is_empty()
+            && self.places.iter().all(|it| it.phase == Phase::Empty && it.running.is_none());
         all || (stopping.killed && Instant::now() >= stopping.until)
     }
 
