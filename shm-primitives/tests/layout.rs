@@ -248,6 +248,50 @@ fn places() {
     std::mem::forget(workers);
 }
 
+/// Creating, attaching and taking ends touches what `heads` says and nothing else; a call, the
+/// lane besides.
+#[test]
+fn what_is_touched() {
+    for [normal, vip] in [[2, 1], [3, 0], [0, 2]] {
+        let shape = Shape::new(GroupShape::new(normal, 32), GroupShape::new(vip, 16));
+        let memory = memory(&shape);
+        let size = shape.required_size().unwrap();
+        let mut heads: Vec<_> = shape.heads().collect();
+        heads.sort_by_key(|head| head.start);
+        assert!(heads.is_sorted_by(|a, b| a.end <= b.start), "{heads:?}");
+        assert!(heads.iter().all(|head| head.end <= size), "{heads:?}");
+        let untouched = |besides: &std::ops::Range<usize>| {
+            let mine = |at: &usize| !heads.iter().any(|head| head.contains(at));
+            (0..size)
+                .step_by(4)
+                .filter(mine)
+                .filter(|at| !besides.contains(at))
+                .all(|at| memory.get(at) == 0x5a5a_5a5a)
+        };
+        let (layout, _control) = create(memory, &shape);
+        let places = [Group::Normal, Group::Vip].into_iter().flat_map(|group| {
+            (0..layout.workers(group)).map(move |worker| Place { group, worker })
+        });
+        let places: Vec<_> = places.collect();
+        let serving = attach(memory).unwrap();
+        let mut clients: Vec<_> = places.iter().map(|place| client(&layout, *place)).collect();
+        let mut workers: Vec<_> = places.iter().map(|place| worker(&serving, *place)).collect();
+        assert!(workers.iter_mut().all(Worker::is_request_empty));
+        assert!(untouched(&(0..0)), "{shape:?}");
+        let (last, lane) = (places.len() - 1, shape.place_of(places[places.len() - 1]).unwrap());
+        let mut monitor = layout.monitor(places[last]).unwrap().writer();
+        for id in 1..100 {
+            clients[last].request(id, 1001, &[1; 64]).unwrap();
+            serve(&mut workers[last], &mut monitor, id);
+            clients[last].response().unwrap().release();
+        }
+        assert!(untouched(&lane) && !untouched(&(0..0)), "{shape:?}");
+        assert_eq!(shape.place_of(Place { group: Group::Normal, worker: normal as usize }), None);
+        assert_eq!(shape.place_of(Place { group: Group::Vip, worker: vip as usize }), None);
+    }
+    assert_eq!(Shape::new(GroupShape::new(0, 1), GroupShape::new(0, 1)).heads().count(), 1);
+}
+
 /// It is shared between threads.
 #[test]
 fn threads() {

@@ -179,7 +179,7 @@ mod reply;
 mod wait;
 mod worker;
 
-pub use client::{Client, RequestError, RequestGrant, Response};
+pub use client::{Client, Replies, RequestError, RequestGrant, Requests, Response};
 pub use layout::{Limits, Options, WorkerChannel};
 pub use recover::{Letter, Poison, Recovered};
 pub use worker::{Replier, ReplyError, ReplyGrant, Request, Unanswered, Work, Worker};

@@ -83,7 +83,7 @@ impl<'p> Plan<'p> {
 
     /// Where part number `index` begins, or, for the number behind the last, the segment ends;
     /// `None` beyond that, or if it does not fit 64 bits.
-    const fn offset(&self, index: usize) -> Option<u64> {
+    pub(crate) const fn offset(&self, index: usize) -> Option<u64> {
         if index > self.parts.len() {
             return None;
         }

@@ -243,3 +243,58 @@ fn work_that_is_forgotten() {
     assert_eq!(header.seq_id(), 7);
     assert!(worker.is_request_empty());
 }
+
+/// One half sends, the other receives; what was received is passed on.
+#[test]
+fn in_halves() {
+    let memory = memory(small());
+    let channel = created(&memory, small());
+    let (client, mut worker) = ends(&channel);
+    let most = client.max_calls();
+    let (mut requests, mut replies) = client.split();
+    let (monitor, mut told) = (ThreadMonitor::new(), replies.finished());
+    let mut monitor = monitor.writer();
+    let mut next = 1;
+    for _ in 0..100 {
+        while requests.outstanding(told) < most {
+            requests.request(next, 1001, b"halves", told).unwrap();
+            next += 1;
+        }
+        assert_eq!(
+            requests.request(next, 1001, b"", told),
+            Err(RequestError::Outstanding { calls: most })
+        );
+        echo(&mut worker, &mut monitor);
+        let response = replies.response().unwrap();
+        assert_eq!(&*response, b"halves");
+        response.release();
+        assert!(requests.grant(next, 1001, 0, told).is_err(), "it was not told");
+        told = replies.finished();
+        assert_eq!(requests.outstanding(told), most - 1);
+    }
+    // One whose request was left behind without a reply is counted until somebody counts anew.
+    let Ok(request) = worker.peek() else { panic!("there are some") };
+    std::mem::forget(request.begin(&mut monitor, 0).unwrap());
+    std::mem::forget(worker);
+    let dead = dead(WORKER);
+    let Ok(Recovered::Poison(poison)) =
+        channel.recover_worker(dead, owner(HEIR), LANE, &mut monitor)
+    else {
+        panic!("it was in hand")
+    };
+    let mut worker = poison.skip();
+    monitor.reset();
+    assert_eq!(requests.outstanding(told), most - 1);
+    requests.settle(&mut replies);
+    assert_eq!(requests.outstanding(told), most - 2);
+    while worker.peek().is_ok() {
+        echo(&mut worker, &mut monitor);
+        replies.response().unwrap().release();
+    }
+    assert_eq!(requests.outstanding(replies.finished()), 0);
+    // Both ends are given back.
+    drop(requests);
+    assert!(channel.claim_client(owner(HEIR)).is_err());
+    drop(replies);
+    assert!(channel.claim_client(owner(HEIR)).is_ok());
+}

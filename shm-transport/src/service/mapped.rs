@@ -1,10 +1,11 @@
 //! The segments of a service, mapped.
 
-use super::name::{ServiceName, bells_of, client_of, control_of};
+use super::name::{ServiceName, bells_of, client_of, control_of, letters_of};
 use crate::domain::Domain;
 use crate::segment::{CreateOptions, OpenOptions, ReadOnlySegment, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
-use shm_primitives::layout::phoenix::PhoenixShmLayout;
+use shm_primitives::layout::letters::{self, LettersLayout};
+use shm_primitives::layout::phoenix::{PhoenixShmLayout, Place};
 use shm_primitives::layout::service::{BellsLayout, ControlLayout, Shape};
 use shm_primitives::region::Region;
 use shm_primitives::segment::{self as layout, Control};
@@ -52,6 +53,7 @@ pub(super) struct MappedReadOnly<L> {
 pub(super) type ControlMapped = Mapped<ControlLayout<'static>>;
 pub(super) type BellsMapped = Mapped<BellsLayout<'static>>;
 pub(super) type ClientMapped = Mapped<PhoenixShmLayout<'static>>;
+pub(super) type LettersMapped = Mapped<LettersLayout<'static>>;
 pub(super) type ControlReadOnly = MappedReadOnly<ControlLayout<'static>>;
 
 fn impossible(path: PathBuf) -> MapError {
@@ -90,7 +92,7 @@ impl ControlMapped {
         service: &ServiceName,
         enter: impl FnOnce(&Segment, &ControlLayout<'static>) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        open(domain, &control_of(service), |region| ControlLayout::attach(region), enter)
+        open(domain, &control_of(service), ControlLayout::attach, enter)
     }
 }
 
@@ -121,13 +123,14 @@ impl BellsMapped {
         service: &ServiceName,
         enter: impl FnOnce(&Segment, &BellsLayout<'static>) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        open(domain, &bells_of(service), |region| BellsLayout::attach(region), enter)
+        open(domain, &bells_of(service), BellsLayout::attach, enter)
     }
 }
 
 impl ClientMapped {
     /// Makes the lanes of the client at `place`, in that tenancy of it. Sparse: room for each lane,
-    /// and memory for those that [`allocate`](Self::allocate) was called for.
+    /// and memory for what is touched before one is used, and for the lanes that
+    /// [`allocate`](Self::allocate) was called for.
     pub fn create<E: From<MapError> + From<SegmentError>>(
         domain: &Domain,
         service: &ServiceName,
@@ -141,11 +144,22 @@ impl ClientMapped {
         let size = shape.required_size().ok_or_else(|| impossible(domain.path_of(&name)))?;
         let options = CreateOptions::sparse(size, HEADER);
         let (segment, (layout, control)) = Segment::create(domain, &name, options, |segment| {
+            for head in shape.heads() {
+                segment.allocate(head)?;
+            }
             // SAFETY: as those of a control segment. Its creator and its workers keep the protocol.
             let made = unsafe { PhoenixShmLayout::init_at(lasting(segment), &shape, owner) };
             made.map_err(|error| E::from(MapError::Layout { path: segment.path().into(), error }))
         })?;
         Ok((Self { layout, segment }, control))
+    }
+
+    /// Reserves memory for the lane there. What is done to it costs nothing after the first time.
+    pub fn allocate(&self, shape: &Shape, lane: Place) -> Result<(), SegmentError> {
+        match shape.client_shape(0).place_of(lane) {
+            Some(bytes) => self.segment.allocate(bytes),
+            None => Ok(()),
+        }
     }
 
     /// Opens them, as a worker or a supervisor.
@@ -163,6 +177,38 @@ impl ClientMapped {
             |region| unsafe { PhoenixShmLayout::attach(region) },
             enter,
         )
+    }
+}
+
+impl LettersMapped {
+    /// Makes room for dead letters: memory for what is [dense](letters::Shape::dense_size), and for
+    /// a message when it is kept.
+    pub fn create<E: From<MapError> + From<SegmentError>>(
+        domain: &Domain,
+        service: &ServiceName,
+        shape: letters::Shape,
+        owner: OwnerId,
+    ) -> Result<(Self, Control<'static>), E> {
+        let name = letters_of(service);
+        let impossible = || impossible(domain.path_of(&name));
+        let size = shape.required_size().ok_or_else(impossible)?;
+        let dense = shape.dense_size().ok_or_else(impossible)?;
+        let options = CreateOptions::sparse(size, dense);
+        let (segment, (layout, control)) = Segment::create(domain, &name, options, |segment| {
+            // SAFETY: as those of a control segment.
+            let made = unsafe { LettersLayout::init_at(lasting(segment), shape, owner) };
+            made.map_err(|error| E::from(MapError::Layout { path: segment.path().into(), error }))
+        })?;
+        Ok((Self { layout, segment }, control))
+    }
+
+    /// Opens them; as the control segment is.
+    pub fn open<T, E: From<MapError> + From<SegmentError>>(
+        domain: &Domain,
+        service: &ServiceName,
+        enter: impl FnOnce(&Segment, &LettersLayout<'static>) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
+        open(domain, &letters_of(service), LettersLayout::attach, enter)
     }
 }
 

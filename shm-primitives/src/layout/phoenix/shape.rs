@@ -1,12 +1,13 @@
 //! How many workers and how large their lanes.
 
-use super::{VERSION, part};
+use super::{GROUPS, Place, VERSION, part};
 use crate::channel::{self, Limits};
 use crate::message::MsgHeader;
 use crate::monitor::{Group, Transaction};
 use crate::part::LINE;
 use crate::ring::frame::{self, Packing};
 use crate::segment::{HEADER, Magic, NewPart, Plan};
+use core::ops::Range;
 
 /// What a new segment is to be. The default is 4 normal workers × 1024 messages and 2 VIP workers
 /// × 256.
@@ -67,6 +68,54 @@ impl Shape {
             Some(parts) => self.plan(&parts).required_size(),
             None => None,
         }
+    }
+
+    /// Where in the segment the lane to the worker in `place` lies, its rings and their headers;
+    /// `None` if there is no such place. For a sparse segment: nothing else is touched by calls to
+    /// that worker.
+    pub fn place_of(&self, place: Place) -> Option<Range<usize>> {
+        let group = self.group(place.group);
+        if place.worker >= group.workers as usize {
+            return None;
+        }
+        let begin = self.begin_of(place.group)? + group.channels();
+        // No overflow: it is in the segment, whose size fits.
+        let begin = begin + place.worker * group.channel_stride()? as usize;
+        Some(begin..begin + group.channel()?.required_size()?)
+    }
+
+    /// What creating and attaching touches, in pieces that do not overlap: the segment's header,
+    /// each group's header and monitors, and of each lane the headers of both rings, with the first
+    /// words of their data, which those who take an end look at. In a sparse segment these need
+    /// memory from the beginning.
+    pub fn heads(&self) -> impl Iterator<Item = Range<usize>> {
+        let begins = GROUPS.map(|group| self.begin_of(group));
+        let first = begins.into_iter().flatten().min().unwrap_or(0);
+        let groups = GROUPS.into_iter().zip(begins).filter_map(|(group, begin)| {
+            let begin = begin?;
+            Some(begin..begin + self.group(group).channels())
+        });
+        let lanes = GROUPS.into_iter().flat_map(move |group| {
+            (0..self.group(group).workers as usize).filter_map(move |worker| {
+                let lane = self.place_of(Place { group, worker })?.start;
+                let channel = self.group(group).channel()?;
+                let responses = lane + channel.responses_at()?;
+                let requests = lane..lane + channel.requests.head();
+                Some([requests, responses..responses + channel.responses.head()])
+            })
+        });
+        core::iter::once(0..first).chain(groups).chain(lanes.flatten())
+    }
+
+    /// Where the part of a group begins; `None` if there is none.
+    fn begin_of(&self, group: Group) -> Option<usize> {
+        let parts = self.parts()?;
+        let (parts_there, _) = parts.parts.split_at(parts.count);
+        let index = parts_there.iter().position(|there| there.id == part(group))?;
+        let plan = self.plan(&parts);
+        plan.required_size()?;
+        // Within the segment, whose size fits.
+        Some(plan.offset(index)? as usize)
     }
 
     pub(super) const fn group(&self, group: Group) -> &GroupShape {

@@ -1,0 +1,226 @@
+//! A call in flight, as its caller has it.
+
+use super::connection::{Connection, Patience};
+use super::error::CallError;
+use super::reactor::Reactor;
+use shm_primitives::message::Priority;
+use shm_primitives::wake::published;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How often a call is tried, if its function may be run twice: the first time, and twice more.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// A call in flight: wait for it, or await it. Dropping it cancels the call: its worker is told,
+/// which does not begin it if it has not, and whose handler can ask.
+///
+/// As a future it ends when the call does, and has no time-out of its own. The first one that is
+/// polled starts a thread that receives for all of them.
+#[must_use = "a call is cancelled when it is dropped"]
+pub struct Call {
+    connection: Arc<Connection>,
+    /// `None` once its result was taken.
+    seq: Option<u64>,
+    function: u32,
+    priority: Priority,
+    attempt: u32,
+    /// The request, to send it again; of a function that may be run twice alone.
+    again: Option<Box<[u8]>>,
+}
+
+impl Call {
+    /// Sends a call.
+    #[inline]
+    pub(super) fn send(
+        connection: &Arc<Connection>,
+        function: u32,
+        payload: &[u8],
+        priority: Priority,
+        ring: bool,
+    ) -> Result<Self, CallError> {
+        let seq = connection.submit(function, payload, priority, ring, None)?;
+        let again = connection.is_idempotent(function).then(|| payload.into());
+        let connection = Arc::clone(connection);
+        Ok(Self { connection, seq: Some(seq), function, priority, attempt: 1, again })
+    }
+
+    /// Into which worker's lane it went.
+    pub(super) fn place(&self) -> Option<u32> {
+        Some(self.connection.calls.slot(self.seq?).place())
+    }
+
+    /// Waits for the result, for so long. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; with [`TimedOut`](CallError::TimedOut) the call is given up.
+    #[inline]
+    pub fn wait(mut self, timeout: Duration) -> Result<Vec<u8>, CallError> {
+        self.wait_mut(timeout)
+    }
+
+    pub(super) fn wait_mut(&mut self, timeout: Duration) -> Result<Vec<u8>, CallError> {
+        let mut patience = Patience::new(timeout);
+        loop {
+            let seq = self.seq.ok_or(CallError::Cancelled)?;
+            let ending = match self.connection.wait(seq, &mut patience) {
+                Some(ending) => ending,
+                None => match self.connection.give_up(seq) {
+                    Some(ending) => ending,
+                    None => {
+                        self.seq = None;
+                        return Err(CallError::TimedOut { waited: timeout });
+                    }
+                },
+            };
+            if let Some(result) = self.ended(seq, ending) {
+                return result;
+            }
+        }
+    }
+
+    /// Waits for the result, for so long; `None` if it is not there, and the call goes on. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; [`Cancelled`](CallError::Cancelled) if the result was taken before.
+    pub fn wait_for(&mut self, timeout: Duration) -> Option<Result<Vec<u8>, CallError>> {
+        let mut patience = Patience::new(timeout);
+        loop {
+            let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
+            let ending = self.connection.wait(seq, &mut patience)?;
+            if let Some(result) = self.ended(seq, ending) {
+                return Some(result);
+            }
+        }
+    }
+
+    /// The result, if it is there. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for`](Self::wait_for).
+    pub fn try_wait(&mut self) -> Option<Result<Vec<u8>, CallError>> {
+        let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
+        self.look(seq)
+    }
+
+    /// The last report of progress that was not taken; one without bytes says that the call was
+    /// accepted. Does not block. Reports that come faster than they are taken replace one another.
+    pub fn progress(&self) -> Option<Vec<u8>> {
+        let seq = self.seq?;
+        self.connection.glance();
+        self.connection.calls.take_report(seq)
+    }
+
+    /// Waits for such a report, for so long; `None` if there was none, or the call has ended.
+    /// Blocks.
+    pub fn wait_progress(&self, timeout: Duration) -> Option<Vec<u8>> {
+        self.connection.wait_for_report(self.seq?, &mut Patience::new(timeout))
+    }
+
+    /// Gives the call up: the same as dropping it.
+    pub fn cancel(self) {}
+
+    /// What it has ended with; `None` if it is sent again, for its worker died and its function may
+    /// be run twice.
+    fn ended(
+        &mut self,
+        seq: u64,
+        ending: super::calls::Ending,
+    ) -> Option<Result<Vec<u8>, CallError>> {
+        let place = self.connection.calls.slot(seq).place();
+        drop(self.connection.calls.take_waker(seq));
+        self.seq = None;
+        let result = ending.result(self.function, place, self.attempt);
+        match (&result, &self.again) {
+            (Err(CallError::WorkerCrashed { .. }), Some(payload))
+                if self.attempt < ATTEMPTS && self.connection.family.budget().spend() =>
+            {
+                let (function, priority) = (self.function, self.priority);
+                match self.connection.submit(function, payload, priority, true, None) {
+                    Ok(seq) => {
+                        (self.seq, self.attempt) = (Some(seq), self.attempt + 1);
+                        None
+                    }
+                    // That its worker died says more.
+                    Err(_) => Some(result),
+                }
+            }
+            _ => {
+                self.connection.family.budget().earn();
+                Some(result)
+            }
+        }
+    }
+
+    fn look(&mut self, seq: u64) -> Option<Result<Vec<u8>, CallError>> {
+        let (slot, tag) = (self.connection.calls.slot(seq), self.connection.calls.tag(seq));
+        if slot.done.outcome(tag).is_none() {
+            self.connection.glance();
+        }
+        let (_, ending) = slot.done.take(tag)?;
+        self.ended(seq, ending.unwrap_or(super::calls::Ending::Gone))
+    }
+}
+
+impl Future for Call {
+    type Output = Result<Vec<u8>, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let Some(seq) = self.seq else { return Poll::Ready(Err(CallError::Cancelled)) };
+            if let Some(result) = self.look(seq) {
+                return Poll::Ready(result);
+            }
+            if self.seq != Some(seq) {
+                // Sent again.
+                continue;
+            }
+            let connection = &self.connection;
+            connection.calls.set_waker(seq, context.waker());
+            if let Err(error) = Reactor::want(connection) {
+                return Poll::Ready(Err(error));
+            }
+            // Who ends the call does so, then fences, then looks for wakers.
+            let _fenced = published();
+            let slot = connection.calls.slot(seq);
+            let is_pending = slot.done.outcome(connection.calls.tag(seq)).is_none();
+            if is_pending && !connection.is_lost() {
+                return Poll::Pending;
+            }
+            if is_pending {
+                // Ended by nobody: sent when all calls were just being ended.
+                let ending = connection.give_up(seq).unwrap_or(super::calls::Ending::Gone);
+                match self.ended(seq, ending) {
+                    Some(result) => return Poll::Ready(result),
+                    None => continue,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(seq) = self.seq
+            && self.connection.family.is_ours()
+        {
+            self.connection.abandon(seq);
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("function", &self.function)
+            .field("seq", &self.seq)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! The calls in flight: a table of slots, one after the other of which has a call.
+//!
+//! A call's sequence id says its slot, by its lowest bits, and whoever has a reply, or another end
+//! of a call, finds the slot by it: see [`completion`](shm_primitives::completion), which sees to it
+//! that of all who end a call one does, and that the slot's next call is not taken for it.
+
+use super::super::failure::Failure;
+use super::error::CallError;
+use parking_lot::Mutex;
+use shm_primitives::completion::{Completion, Tag};
+use shm_primitives::message::SeqId;
+use shm_primitives::place::Cause;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
+
+/// Slots that are made together.
+const BLOCK: usize = 64;
+/// The most slots of a table: calls in flight of one client.
+pub(super) const MOST: usize = 4096;
+
+/// How a call ended, as who ends it says.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Completed(Vec<u8>),
+    /// See [`Failure`].
+    Failed(Vec<u8>),
+    Crashed(Cause),
+    Corrupt,
+    Gone,
+}
+
+impl Ending {
+    /// What the caller is told.
+    pub fn result(self, function: u32, place: u32, attempt: u32) -> Result<Vec<u8>, CallError> {
+        let bytes = match self {
+            Self::Completed(bytes) => return Ok(bytes),
+            Self::Failed(bytes) => bytes,
+            Self::Crashed(cause) => return Err(CallError::WorkerCrashed { cause, attempt }),
+            Self::Corrupt => return Err(CallError::Corrupt { place }),
+            Self::Gone => return Err(CallError::ServiceGone),
+        };
+        Err(match Failure::from_bytes(&bytes) {
+            Some(Failure::Handler(message)) => CallError::Failed { message },
+            Some(Failure::UnknownFunction) => CallError::UnknownFunction { function },
+            Some(Failure::Crashed { cause, .. }) => CallError::WorkerCrashed { cause, attempt },
+            Some(Failure::Panicked(message)) => CallError::Panicked { message },
+            Some(Failure::Refused(why)) => CallError::Refused { why },
+            Some(Failure::TooLarge { length: found, most }) => {
+                CallError::ReplyTooLarge { found, most }
+            }
+            Some(Failure::Cancelled) => CallError::Cancelled,
+            None => CallError::Corrupt { place },
+        })
+    }
+}
+
+/// A place for a call. In lines of its own: another thread's call is beside it.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub done: Completion<Ending>,
+    /// The worker place whose lane the call goes into.
+    place: AtomicU32,
+    /// Whether somebody is to be woken by a waker.
+    has_waker: AtomicBool,
+    /// The call that has the slot, or had it last.
+    seq: AtomicU64,
+    side: Mutex<Side>,
+}
+
+/// What goes with a call now and then.
+#[derive(Debug, Default)]
+struct Side {
+    /// Of which call the others are.
+    seq: u64,
+    waker: Option<Waker>,
+    progress: Option<Vec<u8>>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            done: Completion::new(),
+            place: AtomicU32::new(0),
+            has_waker: AtomicBool::new(false),
+            seq: AtomicU64::new(0),
+            side: Mutex::default(),
+        }
+    }
+
+    /// Says where its call goes. Before the request is sent: whoever has the reply finds it.
+    #[inline]
+    pub fn goes_to(&self, place: u32) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// Whether its call went there.
+    #[inline]
+    pub fn is_of(&self, place: u32) -> bool {
+        self.place.load(Ordering::Relaxed) == place
+    }
+
+    /// Where its call went.
+    pub fn place(&self) -> u32 {
+        self.place.load(Ordering::Relaxed)
+    }
+}
+
+/// The slots of one client, and its sequence ids.
+#[derive(Debug)]
+pub(super) struct Table {
+    blocks: Box<[OnceLock<Box<[Slot]>>]>,
+    /// Bits of a sequence id that choose the slot.
+    bits: u32,
+    /// What stands above the counter in each sequence id.
+    above: u64,
+    next: AtomicU64,
+    /// Slots that have a waker.
+    wakers: AtomicU32,
+}
+
+/// Why no call was begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotBegun {
+    /// Each slot has one.
+    Full,
+    /// The ids of this client are used up; a new tenancy of its place has new ones.
+    UsedUp,
+}
+
+impl Table {
+    /// For at least so many calls at a time, but [`MOST`] at the most, of the client at `place` in
+    /// tenancy `tenancy`.
+    pub fn new(calls: usize, place: u32, tenancy: u32) -> Self {
+        let slots = calls.next_power_of_two().clamp(BLOCK, MOST);
+        let generation = tenancy & ((1 << SeqId::GENERATION_BITS) - 1);
+        // A service has fewer places.
+        let above = SeqId::new(place, generation, 1).map_or(0, |first| first.raw() - 1);
+        Self {
+            blocks: (0..slots / BLOCK).map(|_| OnceLock::new()).collect(),
+            bits: slots.trailing_zeros(),
+            above,
+            next: AtomicU64::new(1),
+            wakers: AtomicU32::new(0),
+        }
+    }
+
+    /// Slots there are.
+    pub fn slots(&self) -> usize {
+        1 << self.bits
+    }
+
+    #[inline]
+    pub fn tag(&self, seq: u64) -> Tag {
+        Tag::of(seq, self.bits)
+    }
+
+    /// The slot of a sequence id, which may be anybody's.
+    #[inline]
+    pub fn slot(&self, seq: u64) -> &Slot {
+        let index = seq as usize & (self.slots() - 1);
+        let block = self.blocks[index / BLOCK]
+            .get_or_init(|| (0..BLOCK).map(|_| Slot::new()).collect::<Vec<_>>().into());
+        &block[index % BLOCK]
+    }
+
+    /// Whether the id is one of this client's, of this tenancy.
+    #[inline]
+    pub fn is_ours(&self, seq: u64) -> bool {
+        seq & !SeqId::MAX_COUNTER == self.above
+    }
+
+    /// Begins a call, in the lane to `place`: its sequence id.
+    #[inline]
+    pub fn begin(&self) -> Result<u64, NotBegun> {
+        for _ in 0..self.slots() {
+            let counter = self.next.fetch_add(1, Ordering::Relaxed);
+            if counter > SeqId::MAX_COUNTER {
+                return Err(NotBegun::UsedUp);
+            }
+            let seq = self.above | counter;
+            let slot = self.slot(seq);
+            if slot.done.begin(self.tag(seq)).is_ok() {
+                slot.seq.store(seq, Ordering::Release);
+                return Ok(seq);
+            }
+        }
+        Err(NotBegun::Full)
+    }
+
+    /// The calls that are in flight, or were until just now.
+    pub fn in_flight(&self) -> impl Iterator<Item = (u64, &Slot)> {
+        let slots = self.blocks.iter().filter_map(OnceLock::get).flat_map(|block| block.iter());
+        slots.filter_map(|slot| {
+            let seq = slot.seq.load(Ordering::Acquire);
+            (seq != 0 && slot.done.is_pending(self.tag(seq))).then_some((seq, slot))
+        })
+    }
+
+    /// Keeps a report of progress for who waits for the call.
+    pub fn report(&self, seq: u64, bytes: &[u8]) {
+        let slot = self.slot(seq);
+        if slot.done.is_pending(self.tag(seq)) {
+            let mut side = slot.side.lock();
+            let side = side.of(seq);
+            side.progress = Some(bytes.into());
+        }
+    }
+
+    /// The last report of progress that was not taken.
+    pub fn take_report(&self, seq: u64) -> Option<Vec<u8>> {
+        let mut side = self.slot(seq).side.lock();
+        if side.seq == seq { side.progress.take() } else { None }
+    }
+
+    /// Whether there is one.
+    pub fn has_report(&self, seq: u64) -> bool {
+        let side = self.slot(seq).side.lock();
+        side.seq == seq && side.progress.is_some()
+    }
+
+    /// Sees to it that `waker` is woken when the call ends. Look then once more whether it has.
+    pub fn set_waker(&self, seq: u64, waker: &Waker) {
+        let slot = self.slot(seq);
+        let mut side = slot.side.lock();
+        let side = side.of(seq);
+        match &mut side.waker {
+            Some(old) => old.clone_from(waker),
+            None => {
+                side.waker = Some(waker.clone());
+                slot.has_waker.store(true, Ordering::Relaxed);
+                self.wakers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The waker of a call, which is its no more.
+    pub fn take_waker(&self, seq: u64) -> Option<Waker> {
+        let slot = self.slot(seq);
+        if !slot.has_waker.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut side = slot.side.lock();
+        if side.seq != seq {
+            return None;
+        }
+        let waker = side.waker.take()?;
+        slot.has_waker.store(false, Ordering::Relaxed);
+        self.wakers.fetch_sub(1, Ordering::Relaxed);
+        Some(waker)
+    }
+
+    /// How many wait by a waker. To be asked behind a fence that follows the end of a call.
+    #[inline]
+    pub fn wakers(&self) -> u32 {
+        self.wakers.load(Ordering::Relaxed)
+    }
+}
+
+impl Side {
+    /// The same, emptied of a former call's.
+    fn of(&mut self, seq: u64) -> &mut Self {
+        if self.seq != seq {
+            // A waker of a former call was taken when that ended.
+            self.seq = seq;
+            self.progress = None;
+        }
+        self
+    }
+}

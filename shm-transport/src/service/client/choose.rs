@@ -1,0 +1,163 @@
+//! Which worker gets a call: the one with the least to do, of those that it may go to.
+//!
+//! | of the places of its group | a call of low priority | of high priority |
+//! |---|---|---|
+//! | is up | first | first |
+//! | is served by a helper that is up | second | second |
+//! | of the *normal* group, is up | | third |
+//! | is about to be started, or is suspect | third | fourth |
+//! | of the normal group, served by a helper; about to be started | | fifth, sixth |
+//! | is stopped or has failed for good | never | never |
+//!
+//! Among equals it is the one with the fewest calls: what the worker has said is queued there, one
+//! more if its monitor says that it has something in hand, and what this client has outstanding.
+//! If they are still alike it is the one whose number is next after the client's own.
+//!
+//! What workers and supervisor say lies in lines that they write, and reading them takes them away
+//! for a moment. So a client looks at them again when it was a few milliseconds ago, by a coarse
+//! clock; when a call was not answered at once; and each 16th call.
+
+use super::super::clock;
+use shm_primitives::layout::service::{Condition, ControlLayout, Shape, WorkerEntry};
+use shm_primitives::message::Priority;
+use shm_primitives::monitor::Group;
+use shm_primitives::sync::Ordering::Relaxed as Shared;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Calls between two looks.
+const CALLS: u32 = 16;
+/// The rank of a place that no call goes to.
+const NEVER: u32 = 15;
+/// Bits of a place's load.
+const LOAD: u32 = (1 << 28) - 1;
+
+/// What a client has seen of the workers, at its last look.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// Rank of each place among its group, in the upper 4 bits, then its load.
+    seen: Box<[AtomicU32]>,
+    normal: u32,
+    /// Where among equals the search begins.
+    first: u32,
+    looked: AtomicU64,
+    calls: AtomicU32,
+    is_stale: AtomicBool,
+}
+
+/// Places that a call did not get into.
+pub(super) type Tried = Vec<u32>;
+
+impl Choice {
+    pub fn new(shape: &Shape, client: u32) -> Self {
+        Self {
+            seen: (0..shape.workers()).map(|_| AtomicU32::new(NEVER << 28)).collect(),
+            normal: shape.normal.workers,
+            first: client,
+            looked: AtomicU64::new(0),
+            calls: AtomicU32::new(0),
+            is_stale: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether there is a worker that is up, or a place with a helper that is.
+    pub fn is_anybody_up(&self) -> bool {
+        self.seen.iter().any(|seen| seen.load(Relaxed) >> 28 <= 1)
+    }
+
+    /// The next call begins with a look.
+    #[inline]
+    pub fn mark_stale(&self) {
+        if !self.is_stale.load(Relaxed) {
+            self.is_stale.store(true, Relaxed);
+        }
+    }
+
+    /// Looks, if it is time to.
+    #[inline]
+    pub fn refresh(&self, control: &ControlLayout<'_>) {
+        let now = clock::coarse();
+        let calls = self.calls.load(Relaxed).wrapping_add(1);
+        self.calls.store(calls, Relaxed);
+        if calls % CALLS == 0 || self.looked.load(Relaxed) != now || self.is_stale.load(Relaxed) {
+            self.looked.store(now, Relaxed);
+            self.is_stale.store(false, Relaxed);
+            self.look(control);
+        }
+    }
+
+    fn look(&self, control: &ControlLayout<'_>) {
+        let condition = |place| {
+            let orders = control.orders(place)?.read().ok()?;
+            Some((orders.condition, orders.helper))
+        };
+        let (workers, places) = (control.workers(), self.seen.len() as u32);
+        for place in 0..places {
+            let (now, helper) = condition(place).unwrap_or_default();
+            let helper = helper.filter(|helper| *helper < places && *helper != place);
+            let helped = helper.and_then(condition).is_some_and(|(of, _)| of == Condition::Up);
+            let rank = match now {
+                Condition::Up => 0,
+                _ if helped => 1,
+                Condition::Starting | Condition::BackOff => 2,
+                Condition::Suspect => 3,
+                Condition::Stopped | Condition::Failed => NEVER,
+            };
+            let server = if rank == 1 { helper.unwrap_or(place) } else { place };
+            let queued = workers.live_word(server, WorkerEntry::QUEUED);
+            let queued = queued.map_or(0, |word| word.load(Shared));
+            let monitor = control.monitor(server);
+            // One that changes all the time is at work.
+            let busy =
+                monitor.is_some_and(|it| it.snapshot().map_or(true, |it| it.is_processing()));
+            let load = queued.min(LOAD / 2) + u32::from(busy && queued == 0);
+            self.seen[place as usize].store(rank << 28 | load, Relaxed);
+        }
+    }
+
+    /// The best place for a call of that priority, but for those tried; `outstanding` says how many
+    /// calls of this client's a place has, or `None` if its lane is of no use.
+    #[inline]
+    pub fn best(
+        &self,
+        priority: Priority,
+        tried: &[u32],
+        outstanding: impl Fn(u32) -> Option<u32>,
+    ) -> Option<u32> {
+        let places = self.seen.len() as u32;
+        let mut best = None;
+        for place in 0..places {
+            let seen = self.seen[place as usize].load(Relaxed);
+            let Some(rank) = self.rank(priority, place, seen >> 28) else { continue };
+            if tried.contains(&place) {
+                continue;
+            }
+            let Some(outstanding) = outstanding(place) else { continue };
+            // What it said is queued has its own in it, which are then counted twice everywhere.
+            let load = (seen & LOAD).saturating_add(outstanding);
+            let turn = (place + places - self.first % places) % places;
+            let key = (rank, load, turn);
+            if best.is_none_or(|(least, _)| key < least) {
+                best = Some((key, place));
+            }
+        }
+        best.map(|(_, place)| place)
+    }
+
+    /// The rank of a place for a call of that priority; `None` if it never goes there.
+    #[inline]
+    fn rank(&self, priority: Priority, place: u32, rank: u32) -> Option<u32> {
+        if rank == NEVER {
+            return None;
+        }
+        let group = if place < self.normal { Group::Normal } else { Group::Vip };
+        match (priority, group) {
+            (Priority::Low, Group::Normal) => Some(rank),
+            // A service of VIP workers alone.
+            (Priority::Low, Group::Vip) if self.normal == 0 => Some(rank),
+            (Priority::Low, Group::Vip) => None,
+            // VIP: 0, 1, then 3 and 4; normal: 2, then 5 to 7.
+            (Priority::High, Group::Vip) => Some(rank + u32::from(rank > 1)),
+            (Priority::High, Group::Normal) => Some(if rank == 0 { 2 } else { rank + 4 }),
+        }
+    }
+}

@@ -1,0 +1,792 @@
+//! A connection: a place among the service's clients, lanes, and the calls in them.
+
+use super::super::mapped::{BellsMapped, ClientMapped, ControlReadOnly, MapError};
+use super::super::name::client_of;
+use super::calls::{Ending, NotBegun, Table};
+use super::choose::{Choice, Tried};
+use super::error::{CallError, ConnectError};
+use super::family::Family;
+use super::follow::{Follower, Followers};
+use super::lanes::{Lane, NotSent, Opening};
+use super::reactor::Reactor;
+use super::receive::{Lanes, Role};
+use crate::config::Wait;
+use crate::liveness::Verdict;
+use crate::park::FutexPark;
+use crate::segment::{OpenOptions, Segment, SegmentError};
+use parking_lot::{Mutex, MutexGuard};
+use shm_primitives::channel::Replies;
+use shm_primitives::completion::{GivenUp, Outcome};
+use shm_primitives::layout::service::{
+    BellsLayout, ClientEntry, ClientState, FunctionEntry, Shape,
+};
+use shm_primitives::message::Priority;
+use shm_primitives::monitor::Snapshot;
+use shm_primitives::part::Corrupt;
+use shm_primitives::place::Cause;
+use shm_primitives::segment::{self as layout, Control, Magic, State};
+use shm_primitives::sync::Ordering::Relaxed as Shared;
+use shm_primitives::table::Slot;
+use shm_primitives::wake::{Deadline, Look, Park};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long a wait is before the waiter looks whether service and worker are there, in
+/// nanoseconds.
+const BOUND: u64 = 100_000_000;
+/// How long to wait for room in a lane before looking for it again, in nanoseconds.
+const ROOM: u64 = 1_000_000;
+/// Looks for a reply before the first look at a clock.
+const EAGER: u32 = 64;
+/// And more of them, with a pause behind each.
+const POLLS: u32 = 128;
+/// No call's sequence id.
+const NOBODY: u64 = 0;
+/// How often to try for a place whose file is still somebody's.
+const PLACES: usize = 64;
+
+type ClientSlot = Slot<'static, ClientEntry, 1>;
+
+/// See the module. Its fields are dropped in their order, but those that `drop` has emptied before.
+#[derive(Debug)]
+pub(super) struct Connection {
+    lanes: ManuallyDrop<Box<[Lane]>>,
+    role: ManuallyDrop<Mutex<Role>>,
+    /// Receiving halves of lanes just made, for who has the role.
+    news: ManuallyDrop<Mutex<Vec<(u32, Replies<'static>)>>>,
+    are_news: AtomicBool,
+    place: ManuallyDrop<ClientSlot>,
+    /// That of its own segment.
+    closing: ManuallyDrop<Control<'static>>,
+    pub reactor: Arc<Reactor>,
+    own: ClientMapped,
+    bells: BellsMapped,
+    control: ControlReadOnly,
+    pub calls: Table,
+    pub follow: Followers,
+    choice: Choice,
+    shape: Shape,
+    client: u32,
+    /// No call can be made any more: the service is gone, or the client has disconnected.
+    is_lost: AtomicBool,
+    /// When it was last looked whether all are there.
+    looked: AtomicU64,
+    /// Functions that may be run twice.
+    idempotent: Box<[u32]>,
+    park: FutexPark,
+    pub family: Arc<Family>,
+}
+
+/// Until when to wait: a moment that is only worked out when a clock is looked at for the first
+/// time, for a call that is answered at once needs none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub timeout: Duration,
+    deadline: Option<Deadline>,
+}
+
+impl Patience {
+    pub const fn new(timeout: Duration) -> Self {
+        Self { timeout, deadline: None }
+    }
+
+    pub fn deadline(&mut self, park: &FutexPark) -> Deadline {
+        *self.deadline.get_or_insert_with(|| Deadline::after(park, self.timeout))
+    }
+}
+
+/// What reserving a place gives, and its file.
+type Taken = (BellsMapped, ClientSlot, ClientMapped, Control<'static>);
+
+impl Connection {
+    /// One attempt to connect.
+    pub fn open(family: &Arc<Family>) -> Result<Self, ConnectError> {
+        let Family { domain, service, .. } = &**family;
+        let control = ControlReadOnly::open::<ConnectError>(domain, service)?;
+        let shape = *control.layout.shape();
+        let choice = Choice::new(&shape, 0);
+        choice.refresh(&control.layout);
+        if !choice.is_anybody_up() {
+            let (service, waited) = (*service, Duration::ZERO);
+            return Err(ConnectError::NotReady { service, waited });
+        }
+        let (bells, mut slot, own, closing) = take_place(family, &shape)?;
+        let client = slot.key().index();
+        let Some(bell) = bells.layout.client(client) else {
+            unreachable!("there are as many bells as places")
+        };
+        bell.set_sleepless(family.wait == Wait::Poll);
+        slot.update(&ClientEntry::new(std::process::id(), unix_milliseconds()));
+        let park = match family.wait {
+            Wait::Block => FutexPark::new().without_spinning(),
+            _ => FutexPark::new(),
+        };
+        let calls = [shape.normal, shape.vip]
+            .map(|group| u64::from(group.workers) * u64::from(group.messages));
+        let calls = usize::try_from(calls[0] + calls[1]).unwrap_or(usize::MAX);
+        let functions = control.layout.functions().iter().flatten().map(|found| found.entry);
+        let idempotent = functions.filter(FunctionEntry::is_idempotent).map(|it| it.func_id);
+        let this = Self {
+            lanes: ManuallyDrop::new((0..shape.workers()).map(|_| Lane::default()).collect()),
+            role: ManuallyDrop::new(Mutex::new(Role {
+                lanes: Lanes::default(),
+                waiter: bell.bell().waiter(),
+            })),
+            news: ManuallyDrop::default(),
+            are_news: AtomicBool::new(false),
+            calls: Table::new(calls, client, slot.key().generation()),
+            place: ManuallyDrop::new(slot),
+            closing: ManuallyDrop::new(closing),
+            reactor: Arc::default(),
+            idempotent: idempotent.collect(),
+            own,
+            bells,
+            control,
+            follow: Followers::default(),
+            choice: Choice::new(&shape, client),
+            shape,
+            client,
+            is_lost: AtomicBool::new(false),
+            looked: AtomicU64::new(0),
+            park,
+            family: Arc::clone(family),
+        };
+        // If it is closing, `drop` gives back what was taken.
+        let confirmed = this.bells.layout.segment().confirm();
+        let confirmed = confirmed.and_then(|()| this.control.layout.segment().confirm());
+        confirmed.map_err(|error| {
+            let path = this.bells.segment.path().into();
+            ConnectError::Layout { path, error }
+        })?;
+        Ok(this)
+    }
+
+    /// Whether calls can be made.
+    #[inline]
+    pub fn is_usable(&self) -> bool {
+        !self.is_lost() && self.control.layout.segment().state() == Ok(State::Ready)
+    }
+
+    /// Whether nothing comes of it any more.
+    #[inline]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// The lane to that place.
+    #[inline]
+    pub fn lane(&self, place: u32) -> Option<&Lane> {
+        self.lanes.get(place as usize)
+    }
+
+    /// Whether the function may be run twice, as the server said when this client connected.
+    pub fn is_idempotent(&self, function: u32) -> bool {
+        self.idempotent.contains(&function)
+    }
+
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.are_news.load(Ordering::Acquire)
+    }
+
+    #[cold]
+    pub fn take_news(&self, lanes: &mut Lanes) {
+        let mut news = self.news.lock();
+        self.are_news.store(false, Ordering::Relaxed);
+        news.drain(..).for_each(|(place, replies)| lanes.add(place, replies));
+    }
+
+    /// Sends a call to the best worker that has room for it: its sequence id. If none has, waits
+    /// for that as long as `patience` says, if there is any.
+    #[inline]
+    pub fn submit(
+        &self,
+        function: u32,
+        payload: &[u8],
+        priority: Priority,
+        ring: bool,
+        patience: Option<&mut Patience>,
+    ) -> Result<u64, CallError> {
+        self.choice.refresh(&self.control.layout);
+        let outstanding = |place| self.lane(place)?.outstanding();
+        let Some(place) = self.choice.best(priority, &[], outstanding) else {
+            return self.submit_slowly(function, payload, priority, ring, patience);
+        };
+        if let Ok(seq) = self.calls.begin() {
+            match self.send(seq, place, function, payload, ring) {
+                Ok(()) => return Ok(seq),
+                Err(NotSent::Error(error)) => return Err(error),
+                Err(NotSent::Full | NotSent::Corrupt) => {}
+            }
+        }
+        self.submit_slowly(function, payload, priority, ring, patience)
+    }
+
+    /// Sends a call into the lane to `place`; if that fails it is over.
+    #[inline]
+    fn send(
+        &self,
+        seq: u64,
+        place: u32,
+        function: u32,
+        payload: &[u8],
+        ring: bool,
+    ) -> Result<(), NotSent> {
+        let slot = self.calls.slot(seq);
+        slot.goes_to(place);
+        let sent = match self.lane(place) {
+            Some(lane) => lane.send(seq, function, payload, ring, || self.open_lane(place)),
+            None => Err(NotSent::Corrupt),
+        };
+        if let Err(error) = &sent {
+            // Nobody knows of it but who ends all calls.
+            slot.done.abandon(self.calls.tag(seq));
+            match error {
+                NotSent::Full => {}
+                NotSent::Corrupt => self.lane_is_corrupt(place),
+                // Another lane may do: one that cannot be had once cannot be had later.
+                NotSent::Error(CallError::Lane { .. }) => {
+                    if let Some(lane) = self.lane(place) {
+                        lane.give_up();
+                    }
+                }
+                NotSent::Error(_) => {}
+            }
+        }
+        sent
+    }
+
+    #[cold]
+    fn open_lane(&self, place: u32) -> Result<(super::lanes::Sender, u32), CallError> {
+        let Self { own, bells, shape, client, .. } = self;
+        let opening = Opening { own, bells, shape, client: *client, owner: self.family.owner() };
+        // SAFETY: `drop` drops the halves, wherever they are, before the segments.
+        let (sender, replies) = unsafe { opening.open(place) }?;
+        let finished = replies.finished();
+        self.news.lock().push((place, replies));
+        self.are_news.store(true, Ordering::Release);
+        Ok((sender, finished))
+    }
+
+    /// What a sender has found.
+    #[cold]
+    fn lane_is_corrupt(&self, place: u32) {
+        if let Some(lane) = self.lane(place) {
+            lane.give_up();
+        }
+        let mut ended = Vec::new();
+        self.end_all(Some(place), || Ending::Corrupt, NOBODY, &mut ended);
+        self.tell(&mut ended);
+    }
+
+    #[cold]
+    fn submit_slowly(
+        &self,
+        function: u32,
+        payload: &[u8],
+        priority: Priority,
+        ring: bool,
+        mut patience: Option<&mut Patience>,
+    ) -> Result<u64, CallError> {
+        loop {
+            let mut tried = Tried::new();
+            let mut useless = None;
+            self.choice.mark_stale();
+            self.choice.refresh(&self.control.layout);
+            let outstanding = |place| self.lane(place)?.outstanding();
+            while let Some(place) = self.choice.best(priority, &tried, outstanding) {
+                let seq = match self.calls.begin() {
+                    Ok(seq) => seq,
+                    Err(NotBegun::Full) => break,
+                    Err(NotBegun::UsedUp) => {
+                        // The next call takes a place anew.
+                        self.lose();
+                        return Err(CallError::ServiceGone);
+                    }
+                };
+                match self.send(seq, place, function, payload, ring) {
+                    Ok(()) => return Ok(seq),
+                    Err(NotSent::Error(CallError::Lane { place, error })) => {
+                        useless = Some(CallError::Lane { place, error });
+                    }
+                    Err(NotSent::Error(error)) => return Err(error),
+                    Err(NotSent::Corrupt) => useless = Some(CallError::Corrupt { place }),
+                    Err(NotSent::Full) => {}
+                }
+                tried.push(place);
+            }
+            let is_full = self.choice.best(priority, &[], outstanding).is_some();
+            if !is_full {
+                return Err(useless.unwrap_or_else(|| self.nobody(priority)));
+            }
+            if self.is_lost() {
+                return Err(CallError::ServiceGone);
+            }
+            // Replies that nobody has read yet take room.
+            if let Some(mut role) = self.role.try_lock() {
+                let found = self.drain(&mut role.lanes, NOBODY, Look::Thorough);
+                self.settle(&mut role.lanes);
+                let again = found != 0;
+                drop(role);
+                self.hand_over();
+                if again {
+                    continue;
+                }
+            }
+            let Some(patience) = patience.as_deref_mut() else { return Err(self.full()) };
+            let (now, deadline) = (self.park.now(), patience.deadline(&self.park));
+            if now >= deadline.nanoseconds() {
+                return Err(self.full());
+            }
+            let until = Deadline::at(deadline.nanoseconds().min(now + ROOM));
+            match self.role.try_lock() {
+                Some(mut role) => {
+                    let mut found = 0;
+                    self.lead(&mut role, until, NOBODY, |drained| {
+                        found += drained;
+                        found != 0
+                    });
+                    drop(role);
+                    self.hand_over();
+                }
+                None => std::thread::sleep(Duration::from_micros(50)),
+            }
+            self.look_after(None);
+        }
+    }
+
+    fn full(&self) -> CallError {
+        let calls = self.lanes.iter().filter_map(Lane::outstanding).fold(0, u32::saturating_add);
+        CallError::Full { in_flight: calls }
+    }
+
+    /// There is nobody for calls of that priority: all lanes there might be are corrupt, or no
+    /// worker is there.
+    fn nobody(&self, priority: Priority) -> CallError {
+        let corrupt = self.choice.best(priority, &[], |_| Some(0));
+        match corrupt {
+            Some(place) => CallError::Corrupt { place },
+            None => CallError::NoWorker { priority },
+        }
+    }
+
+    /// Rings for the calls sent into those lanes without it.
+    pub fn ring(&self, places: &[u32]) {
+        places.iter().filter_map(|place| self.lane(*place)).for_each(Lane::ring);
+    }
+
+    /// Waits for the end of a call; `None` if it is late.
+    #[inline]
+    pub fn wait(&self, seq: u64, patience: &mut Patience) -> Option<Ending> {
+        let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        if self.family.wait != Wait::Block
+            && let Some(mut role) = self.role.try_lock()
+        {
+            let mut polls = 0;
+            while slot.done.outcome(tag).is_none() && polls < EAGER + POLLS {
+                self.drain(&mut role.lanes, seq, Look::Glance);
+                polls += 1;
+                if polls > EAGER {
+                    std::hint::spin_loop();
+                }
+            }
+            drop(role);
+            self.hand_over();
+        }
+        match slot.done.take(tag) {
+            Some((_, ending)) => Some(ending.unwrap_or(Ending::Gone)),
+            None => self.wait_long(seq, patience),
+        }
+    }
+
+    #[cold]
+    fn wait_long(&self, seq: u64, patience: &mut Patience) -> Option<Ending> {
+        let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        let deadline = patience.deadline(&self.park).nanoseconds();
+        let ended = || slot.done.outcome(tag).is_some();
+        self.choice.mark_stale();
+        loop {
+            if let Some((_, ending)) = slot.done.take(tag) {
+                return Some(ending.unwrap_or(Ending::Gone));
+            }
+            let now = self.park.now();
+            if now >= deadline {
+                return None;
+            }
+            if self.is_lost() {
+                return Some(self.give_up(seq).unwrap_or(Ending::Gone));
+            }
+            if self.lane(slot.place()).and_then(Lane::outstanding).is_none() {
+                return Some(self.give_up(seq).unwrap_or(Ending::Corrupt));
+            }
+            let until = Deadline::at(deadline.min(now.saturating_add(BOUND)));
+            match self.role.try_lock() {
+                Some(mut role) => {
+                    self.lead(&mut role, until, seq, |_| ended());
+                    if !ended() {
+                        self.look_after(Some(&mut role));
+                    }
+                    drop(role);
+                    self.hand_over();
+                }
+                None => {
+                    self.follow(seq, until, || ended() || self.is_lost());
+                    if !ended() {
+                        self.look_after(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a report of progress, or the end: false if there was neither.
+    pub fn wait_for_report(&self, seq: u64, patience: &mut Patience) -> Option<Vec<u8>> {
+        let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        let deadline = patience.deadline(&self.park).nanoseconds();
+        let pending = || slot.done.is_pending(tag) && !self.is_lost();
+        loop {
+            let report = self.calls.take_report(seq);
+            let now = self.park.now();
+            if report.is_some() || !pending() || now >= deadline {
+                return report;
+            }
+            // Nobody is woken for reports who has the role himself: in short pieces.
+            let until = Deadline::at(deadline.min(now.saturating_add(BOUND)));
+            match self.role.try_lock() {
+                Some(mut role) => {
+                    self.lead(&mut role, until, NOBODY, |found| found != 0 || !pending());
+                    drop(role);
+                    self.hand_over();
+                }
+                None => {
+                    self.follow(seq, until, || !pending() || self.calls.has_report(seq));
+                }
+            }
+            self.look_after(None);
+        }
+    }
+
+    /// Reads what has come, without waiting, if nobody else does.
+    pub fn glance(&self) {
+        if let Some(mut role) = self.role.try_lock() {
+            self.drain(&mut role.lanes, NOBODY, Look::Glance);
+            drop(role);
+            self.hand_over();
+        }
+    }
+
+    /// Receives for all until `done`, which is told how many replies each look has found, or
+    /// `until`.
+    pub fn lead(
+        &self,
+        role: &mut Role,
+        until: Deadline,
+        own: u64,
+        mut done: impl FnMut(u32) -> bool,
+    ) {
+        let Role { lanes, waiter } = role;
+        let mut look = |look| {
+            let found = self.drain(lanes, own, look);
+            done(found) || self.is_lost()
+        };
+        if self.family.wait != Wait::Poll {
+            waiter.wait_looking(&self.park, until, look);
+            return;
+        }
+        // Workers do not ring one who never sleeps.
+        while !look(Look::Thorough) {
+            for _ in 0..POLLS {
+                if look(Look::Glance) {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            if self.park.now() >= until.nanoseconds() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until `done`, or `until`, or nobody receives any more.
+    fn follow(&self, seq: u64, until: Deadline, done: impl Fn() -> bool) {
+        let me = Follower::Call(seq);
+        self.follow.add(me);
+        let bell = self.calls.slot(seq).done.bell();
+        let park = FutexPark::private();
+        bell.waiter().wait(&park, until, || done() || !self.role.is_locked());
+        self.follow.remove(me);
+        self.hand_over();
+    }
+
+    /// Takes the role, if it is free.
+    pub fn role(&self) -> Option<MutexGuard<'_, Role>> {
+        self.role.try_lock()
+    }
+
+    /// Whether nobody receives.
+    pub fn is_free(&self) -> bool {
+        !self.role.is_locked()
+    }
+
+    /// Wakes somebody who takes the role, if there is anybody and it is free.
+    #[inline]
+    pub fn hand_over(&self) {
+        self.follow.hand_over(&self.calls, || self.is_free());
+    }
+
+    /// Ends a call as its caller: `None` if nobody had. Its worker is told then.
+    pub fn give_up(&self, seq: u64) -> Option<Ending> {
+        let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        let place = slot.place();
+        for _ in 0..1000 {
+            match slot.done.give_up(tag) {
+                GivenUp::Won => {
+                    self.cancel(place, seq);
+                    return None;
+                }
+                GivenUp::Ended(_, ending) => return ending,
+                // By a thread that is about to say what the result is.
+                GivenUp::Settling(_) => std::thread::yield_now(),
+                GivenUp::Over => return None,
+            }
+        }
+        slot.done.abandon(tag);
+        None
+    }
+
+    /// The caller is gone.
+    pub fn abandon(&self, seq: u64) {
+        if self.calls.take_waker(seq).is_some() {
+            // The reactor may have nothing to wait for any more.
+            self.ring_own_bell();
+        }
+        let slot = self.calls.slot(seq);
+        let place = slot.place();
+        if slot.done.abandon(self.calls.tag(seq)) {
+            self.cancel(place, seq);
+        }
+    }
+
+    fn cancel(&self, place: u32, seq: u64) {
+        if let Some(word) = self.bells.layout.cancel(place, self.client) {
+            word.ask(seq);
+        }
+    }
+
+    /// Looks whether service and workers are there. Done by whoever waits, now and then; with the
+    /// role, if the caller has it.
+    #[cold]
+    pub fn look_after(&self, role: Option<&mut Role>) {
+        let now = self.park.now();
+        let last = self.looked.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < BOUND / 2
+            || self
+                .looked
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let is_gone = matches!(self.bells.segment.has_name(), Ok(false));
+        if !is_gone && self.is_supervised() {
+            return;
+        }
+        let look = |role: &mut Role| {
+            if is_gone {
+                // What was answered before stays so.
+                self.drain(&mut role.lanes, NOBODY, Look::Thorough);
+            } else {
+                self.look_for_the_dead(role);
+            }
+        };
+        match role {
+            Some(role) => look(role),
+            None => {
+                let role = self.role.try_lock_for(Duration::from_millis(10));
+                if let Some(mut role) = role {
+                    look(&mut role);
+                    drop(role);
+                    self.hand_over();
+                }
+            }
+        }
+        if is_gone {
+            self.lose();
+        }
+    }
+
+    /// Whether a supervisor lives, who sees to everything.
+    fn is_supervised(&self) -> bool {
+        let Ok(Some(owner)) = self.control.layout.segment().owner() else { return false };
+        let verdict = self.family.member().processes().convict(owner);
+        // What cannot be found out is no death.
+        matches!(verdict, Ok(Verdict::Alive) | Err(_))
+    }
+
+    /// Ends the calls that dead workers had in hand.
+    fn look_for_the_dead(&self, role: &mut Role) {
+        let control = &self.control.layout;
+        let members = self.family.member().processes();
+        for (place, owner) in control.workers().owners() {
+            if !matches!(members.convict(owner), Ok(Verdict::Dead(_))) {
+                continue;
+            }
+            // In this order: what it says is its last word.
+            let Some(monitor) = control.monitor(place) else { continue };
+            let Ok(Snapshot::Processing(in_hand)) = monitor.snapshot() else { continue };
+            let seq = in_hand.seq_id;
+            if !self.calls.is_ours(seq) {
+                continue;
+            }
+            let lane = self.calls.slot(seq).place();
+            let generation = self.place.key().generation();
+            let ours = self.shape.lane(lane, self.client, generation);
+            if ours.is_none_or(|it| (it.lane, it.epoch) != (in_hand.lane, in_hand.lane_epoch)) {
+                continue;
+            }
+            // It may have replied before it died.
+            self.drain(&mut role.lanes, NOBODY, Look::Thorough);
+            let mut ended = Vec::new();
+            let ending = Ending::Crashed(Cause::Unknown);
+            self.end(seq, Outcome::Crash, ending, NOBODY, &mut ended);
+            self.tell(&mut ended);
+        }
+    }
+
+    /// Nothing comes of it any more: all calls are ended.
+    pub fn lose(&self) {
+        self.is_lost.store(true, Ordering::SeqCst);
+        let mut ended = Vec::new();
+        self.end_all(None, || Ending::Gone, NOBODY, &mut ended);
+        self.tell(&mut ended);
+        // Whoever receives ceases to.
+        self.ring_own_bell();
+        self.hand_over();
+    }
+
+    fn ring_own_bell(&self) {
+        if let Some(bell) = self.bells.layout.client(self.client) {
+            bell.bell().shared_notifier().notify(&self.park);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.reactor.stop();
+        if !self.family.is_ours() {
+            // A forked child's copies: neither ends nor memory are its own.
+            self.lanes.iter_mut().for_each(Lane::forget);
+            if let Some(mut role) = self.role.try_lock() {
+                role.lanes.forget();
+            }
+            return;
+        }
+        if let Some(state) = self.place.live(ClientEntry::STATE) {
+            state.store(ClientState::Leaving as u32, Shared);
+        }
+        self.closing.close();
+        // SAFETY: each once, here; nothing of them is used after this.
+        unsafe {
+            ManuallyDrop::drop(&mut self.news);
+            ManuallyDrop::drop(&mut self.role);
+        }
+        // Workers learn that they are to let the lanes go.
+        self.lanes.iter_mut().for_each(Lane::close);
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.lanes) };
+        match self.own.segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
+            Ok(_) | Err(SegmentError::NotFound { .. }) => {}
+            Err(error) => {
+                // Its name must not become a successor's: place and segment stay, until this
+                // process ends and somebody puts them away.
+                let service = &self.family.service;
+                tracing::warn!(target: "shm_transport::service", %service, %error, "a segment stays");
+                self.family.holds_on();
+                return;
+            }
+        }
+        // SAFETY: as above.
+        unsafe {
+            ManuallyDrop::drop(&mut self.closing);
+            ManuallyDrop::drop(&mut self.place);
+        }
+    }
+}
+
+/// Takes a place, and makes its segment. One whose file is a living client's, which another service
+/// of that name had, is passed over.
+fn take_place(family: &Family, shape: &Shape) -> Result<Taken, ConnectError> {
+    let Family { domain, service, .. } = family;
+    let owner = family.owner();
+    let full = |_| ConnectError::PlacesTaken { service: *service, clients: shape.clients };
+    let (bells, mut slot) = BellsMapped::open(domain, service, |segment, layout| {
+        check_bells(segment, layout, shape)?;
+        layout.reserve_client(owner).map_err(full)
+    })?;
+    // Declared after the bells, so dropped, and with that released, before them.
+    let mut passed_over = Vec::new();
+    for _ in 0..PLACES {
+        let (place, tenancy) = (slot.key().index(), slot.key().generation());
+        match ClientMapped::create(domain, service, shape, place, tenancy, owner) {
+            Ok((own, closing)) => {
+                drop(passed_over);
+                return Ok((bells, slot, own, closing));
+            }
+            Err(ConnectError::Segment(SegmentError::AlreadyExists { .. })) => {
+                if !remove_deserted(family, place, tenancy)? {
+                    let next = bells.layout.reserve_client(owner).map_err(full)?;
+                    passed_over.push(std::mem::replace(&mut slot, next));
+                }
+            }
+            Err(error) => {
+                drop(slot);
+                return Err(error);
+            }
+        }
+    }
+    drop(slot);
+    Err(full(shm_primitives::table::TableFull { slots: shape.clients }))
+}
+
+fn check_bells(
+    segment: &Segment,
+    layout: &BellsLayout<'static>,
+    shape: &Shape,
+) -> Result<(), ConnectError> {
+    let bells = layout.bells();
+    for (what, found, limit) in [
+        ("worker places of the bells", bells.places(), shape.workers()),
+        ("client places of the bells", bells.clients(), shape.clients),
+    ] {
+        if found != limit {
+            let error = Corrupt { what, found, limit }.into();
+            return Err(ConnectError::Layout { path: segment.path().into(), error });
+        }
+    }
+    Ok(())
+}
+
+/// Takes the name away from a client's segment whose owner is dead, or is nobody; whether it did.
+fn remove_deserted(family: &Family, place: u32, tenancy: u32) -> Result<bool, ConnectError> {
+    let name = client_of(&family.service, place, tenancy);
+    let options = OpenOptions::new(super::super::mapped::HEADER);
+    let removed = Segment::unlink(&family.domain, &name, options, |segment| {
+        let owner = layout::owner_of(&segment.region(), Magic::PHNX)
+            .map_err(|error| MapError::Layout { path: segment.path().into(), error })?;
+        let Some(owner) = owner else { return Ok(true) };
+        let verdict = family.member().processes().convict(owner)?;
+        Ok::<_, ConnectError>(matches!(verdict, Verdict::Dead(_)))
+    });
+    match removed {
+        Err(ConnectError::Segment(SegmentError::NotFound { .. })) => Ok(true),
+        other => other,
+    }
+}
+
+fn unix_milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

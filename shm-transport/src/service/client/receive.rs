@@ -1,0 +1,211 @@
+//! Receiving: one of the threads that wait reads the replies of all lanes, for all of them.
+//!
+//! The one that has the *role*, which is a lock, sleeps at the client's bell, which workers ring.
+//! For each reply it ends the call that the reply is to, and wakes who waits for that. The others,
+//! the *followers*, sleep at their own calls' bells. Who has its own reply gives the role back and
+//! wakes one follower, who takes it.
+//!
+//! **Nobody sleeps while there is nobody who receives.** A follower counts itself among the
+//! followers, then, behind the fence of its sleep, looks whether the role is taken, and sleeps only
+//! if it is. Who gives the role back does so, then, behind a fence, looks at the number of
+//! followers. So one sees the other. A follower that was woken to take the role, and does not, for
+//! its own call has just ended, passes the wake on; so each who ceases to be a follower looks
+//! whether the role is free and somebody else follows.
+//!
+//! **Nobody misses the end of its call.** It is settled first, then comes a fence, then the look
+//! whether anybody follows, or waits by a waker: the first look of a wait is behind the waiter's
+//! own fence.
+
+use super::connection::Connection;
+use shm_primitives::channel::{ReceiveError, Replies, Response};
+use shm_primitives::completion::Outcome;
+use shm_primitives::message::{HeaderError, MsgStatus};
+use shm_primitives::wake::{Look, Waiter, published};
+
+use super::calls::Ending;
+use crate::park::FutexPark;
+
+/// The most replies of one lane that are read before the others are looked at.
+const TURN: u32 = 256;
+
+/// What who has the role has.
+#[derive(Debug)]
+pub(super) struct Role {
+    pub lanes: Lanes,
+    pub waiter: Waiter<'static>,
+}
+
+/// The receiving halves of the lanes that were made, and what was found in them.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    open: Vec<(u32, Replies<'static>)>,
+    /// Calls ended whose callers were not told.
+    ended: Vec<u64>,
+}
+
+impl Lanes {
+    /// Takes up a lane that was just made.
+    pub fn add(&mut self, place: u32, replies: Replies<'static>) {
+        self.open.push((place, replies));
+    }
+
+    /// The same where nothing of it is there any more.
+    pub fn forget(&mut self) {
+        std::mem::take(&mut self.open).into_iter().for_each(std::mem::forget);
+    }
+}
+
+impl Connection {
+    /// Reads the replies that are there, of lanes that some are expected in or of all; ends their
+    /// calls, and tells who waits for them, but for the caller's `own`. How many there were.
+    #[inline]
+    pub fn drain(&self, lanes: &mut Lanes, own: u64, look: Look) -> u32 {
+        if self.has_news() {
+            self.take_news(lanes);
+        }
+        let (mut found, mut useless) = (0, None);
+        let Lanes { open, ended } = lanes;
+        for (place, replies) in open.iter_mut() {
+            let Some(lane) = self.lane(*place) else { continue };
+            if look == Look::Glance && lane.outstanding() == Some(0) {
+                continue;
+            }
+            let mut here = 0;
+            while here < TURN {
+                match replies.response() {
+                    Ok(response) => {
+                        if let Some((seq, ending)) = self.read(*place, response) {
+                            lane.finished(replies);
+                            self.end(seq, Outcome::Reply, ending, own, ended);
+                        }
+                    }
+                    Err(ReceiveError::Empty) => break,
+                    Err(ReceiveError::Malformed(error)) => {
+                        let _ = replies.discard_malformed();
+                        self.note_nonsense(*place, error, own, ended);
+                    }
+                    Err(ReceiveError::Corrupt | ReceiveError::InHand) => {
+                        useless = Some(*place);
+                        break;
+                    }
+                }
+                here += 1;
+            }
+            if here != 0 {
+                lane.finished(replies);
+                found += here;
+            }
+        }
+        if let Some(place) = useless {
+            self.give_lane_up(place, own, lanes);
+        }
+        if !lanes.ended.is_empty() {
+            self.tell(&mut lanes.ended);
+        }
+        found
+    }
+
+    /// What a reply says of which call, if that is in flight in that lane; the reply is left behind.
+    #[inline]
+    fn read(&self, place: u32, response: Response<'_, 'static>) -> Option<(u64, Ending)> {
+        let seq = response.header().seq_id();
+        let wanted = self.calls.is_ours(seq) && {
+            let slot = self.calls.slot(seq);
+            slot.done.is_pending(self.calls.tag(seq)) && slot.is_of(place)
+        };
+        let found = match response.status() {
+            // Nobody waits for it any more, or it is to nobody's call.
+            _ if !wanted => None,
+            MsgStatus::Completed => Some((seq, Ending::Completed(response.to_vec()))),
+            MsgStatus::Failed => Some((seq, Ending::Failed(response.to_vec()))),
+            _ => {
+                self.calls.report(seq, &response);
+                self.wake_for_report(seq);
+                None
+            }
+        };
+        response.release();
+        found
+    }
+
+    /// Ends a call, if nobody has.
+    #[inline]
+    pub fn end(&self, seq: u64, how: Outcome, ending: Ending, own: u64, ended: &mut Vec<u64>) {
+        let slot = self.calls.slot(seq);
+        if let Some(winner) = slot.done.win(self.calls.tag(seq), how)
+            && winner.settle(ending)
+            && seq != own
+        {
+            ended.push(seq);
+        }
+    }
+
+    /// A worker has sent what is no reply: which call it was to nobody knows, so that all that it
+    /// may have been to are ended.
+    #[cold]
+    fn note_nonsense(&self, place: u32, error: HeaderError, own: u64, ended: &mut Vec<u64>) {
+        tracing::warn!(target: "shm_transport::service", place, %error, "no reply");
+        self.end_all(Some(place), || Ending::Corrupt, own, ended);
+    }
+
+    /// A lane makes no sense: its calls are ended, and no more go there.
+    #[cold]
+    pub fn give_lane_up(&self, place: u32, own: u64, lanes: &mut Lanes) {
+        if let Some(lane) = self.lane(place) {
+            lane.give_up();
+        }
+        tracing::error!(target: "shm_transport::service", place, "a lane is corrupt");
+        lanes.open.retain(|(open, _)| *open != place);
+        self.end_all(Some(place), || Ending::Corrupt, own, &mut lanes.ended);
+    }
+
+    /// Ends all calls, or those of one lane.
+    pub fn end_all(
+        &self,
+        place: Option<u32>,
+        ending: impl Fn() -> Ending,
+        own: u64,
+        ended: &mut Vec<u64>,
+    ) {
+        for (seq, slot) in self.calls.in_flight() {
+            if place.is_none_or(|place| slot.is_of(place)) {
+                self.end(seq, Outcome::Lost, ending(), own, ended);
+            }
+        }
+    }
+
+    /// Tells the callers of calls that were ended.
+    pub fn tell(&self, ended: &mut Vec<u64>) {
+        let fenced = published();
+        if self.follow.count() != 0 {
+            for seq in ended.iter() {
+                let bell = self.calls.slot(*seq).done.bell();
+                bell.shared_notifier().notify_after(&FutexPark::private(), &fenced);
+            }
+        }
+        if self.calls.wakers() != 0 {
+            for seq in ended.iter() {
+                if let Some(waker) = self.calls.take_waker(*seq) {
+                    waker.wake();
+                }
+            }
+        }
+        ended.clear();
+    }
+
+    /// A report of progress has come.
+    #[cold]
+    fn wake_for_report(&self, seq: u64) {
+        let bell = self.calls.slot(seq).done.bell();
+        bell.shared_notifier().notify(&FutexPark::private());
+    }
+
+    /// Counts anew, in all lanes, what is outstanding.
+    pub fn settle(&self, lanes: &mut Lanes) {
+        for (place, replies) in &mut lanes.open {
+            if let Some(lane) = self.lane(*place) {
+                lane.settle(replies);
+            }
+        }
+    }
+}

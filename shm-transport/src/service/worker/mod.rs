@@ -1,0 +1,175 @@
+//! Workers: processes that run a service's functions.
+//!
+//! A worker is started by a server, which tells it in its environment which one it is, and serves
+//! until it is told to leave:
+//!
+//! ```no_run
+//! use shm_transport::service::{HandlerError, Reply, Request, Worker};
+//!
+//! fn sum(request: &Request<'_>, reply: Reply<'_>) -> Result<(), HandlerError> {
+//!     let sum: u64 = request.iter().map(|byte| u64::from(*byte)).sum();
+//!     reply.send(&sum.to_le_bytes())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! Worker::attach_from_env()?
+//!     .on(1001, |request: &Request, reply: Reply| reply.send(request.payload()))?
+//!     .on(1002, sum)?
+//!     .run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//!
+//! It takes its *place* in the service, for which nobody but the worker of this *incarnation* is
+//! wanted, and has a lane from each client then, in the client's own segment, which it maps when
+//! the client first calls. It serves the lanes in turn, up to 32 calls each, in one thread: looks
+//! at a request, notes it in its monitor, runs the handler, which answers in the client's memory,
+//! and goes on. It never waits for a client: there is room for each answer, or the client had not
+//! been able to ask.
+//!
+//! While its supervisor says so it helps at another place too, whose worker is dead or that has
+//! none: it serves that one's lanes, and gives them back after. As long as a helper is asked for, a
+//! place's own worker, should there be one, leaves all of that to it. Where lanes of VIP places are among
+//! them, those come first, and wait for one normal call at the most.
+//!
+//! Ordered to leave, it finishes the call in hand, gives back lanes and place, with whatever
+//! waits there, and [`run`](Worker::run) returns. A supervisor that dies changes nothing.
+//!
+//! # Who crashes
+//!
+//! | what | what becomes of it |
+//! |---|---|
+//! | a handler returns an error | the caller gets it |
+//! | a handler panics | the caller is told so, with the panic's message; the worker goes on |
+//! | the process ends in a handler: a signal, an exit, out of memory, `panic = "abort"` | the call in hand is poison and is not run again, its caller is told; calls that wait are served by the next worker |
+//! | it ends between two calls | nothing is lost |
+//! | a client dies | what it had asked for is answered into memory that nobody reads, until its place is put away |
+//!
+//! The monitor's start is in nanoseconds of `CLOCK_MONOTONIC_COARSE`, which all processes of the
+//! machine have in common, in steps of some milliseconds. That clock is read once for each call,
+//! and so counts the time that handlers take, too: of a short call, mostly 0 and now and then a
+//! step.
+//!
+//! # Threads and forks
+//!
+//! A worker runs in the thread that calls [`run`](Worker::run), and so do its handlers. A child
+//! that a handler makes by `fork` has none of the service's memory: it must not touch request and
+//! reply; should the handler return there, `run` returns [`WorkerError::Forked`].
+
+pub(in crate::service) mod assignment;
+mod error;
+mod handlers;
+mod lanes;
+mod post;
+mod reply;
+mod request;
+mod ringer;
+mod serve;
+
+#[cfg(test)]
+mod tests;
+
+pub(in crate::service) use assignment::Assignment;
+pub use error::{HandlerError, WorkerError};
+pub use reply::{Reply, ReplyGrant};
+pub use request::Request;
+
+use crate::config::Wait;
+use post::Post;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serve::Desk;
+
+/// A worker of a service, in its place, that has not begun to serve. Dropping it gives the place
+/// back. See the [module](self).
+#[derive(Debug)]
+pub struct Worker {
+    desk: Desk,
+    wait: Wait,
+    core: Option<usize>,
+}
+
+impl Worker {
+    /// Whether this process was started as a worker.
+    #[must_use]
+    pub fn is_started() -> bool {
+        std::env::var_os(assignment::WORKER).is_some()
+    }
+
+    /// Takes the place that this process was started for.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkerError`]; nothing is kept then.
+    pub fn attach_from_env() -> Result<Self, WorkerError> {
+        Self::attach(Assignment::from_environment()?)
+    }
+
+    /// Takes that place.
+    pub(in crate::service) fn attach(assignment: Assignment) -> Result<Self, WorkerError> {
+        let (place, post) = (assignment.place, Post::take(assignment)?);
+        let places = post.shape().workers();
+        let desk = Desk::new(post).ok_or(WorkerError::NoPlace { place, places })?;
+        Ok(Self { desk, wait: Wait::default(), core: None })
+    }
+
+    /// Which place it has, from 0.
+    #[must_use]
+    pub fn place(&self) -> u32 {
+        self.desk.post.place
+    }
+
+    /// Calls of function `func_id`, a number above 1000, run `handler`.
+    ///
+    /// # Errors
+    ///
+    /// `Reserved`, `Registered`.
+    pub fn on<F>(mut self, func_id: u32, handler: F) -> Result<Self, WorkerError>
+    where
+        F: FnMut(&Request<'_>, Reply<'_>) -> Result<(), HandlerError> + 'static,
+    {
+        self.desk.handlers().register(func_id, Box::new(handler))?;
+        Ok(self)
+    }
+
+    /// How it waits for calls; adaptively unless something else is said. One that polls never
+    /// sleeps, and spares its clients the look whether it does.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// The core that it runs on, from 0, and on no other.
+    #[must_use]
+    pub fn pin_to(mut self, core: usize) -> Self {
+        self.core = Some(core);
+        self
+    }
+
+    /// Serves, until the supervisor orders it to leave, or the service is stopped.
+    ///
+    /// # Errors
+    ///
+    /// `Pin`; `NotWanted` if another worker was started in its place meanwhile; `Forked`. In each
+    /// case it has left.
+    pub fn run(self) -> Result<(), WorkerError> {
+        let Self { desk, wait, core } = self;
+        if let Some(core) = core {
+            pin(core)?;
+        }
+        desk.run(wait)
+    }
+}
+
+fn pin(core: usize) -> Result<(), WorkerError> {
+    let error = |source| WorkerError::Pin { core, source };
+    if core >= CpuSet::MAX_CPU {
+        return Err(error(std::io::ErrorKind::InvalidInput.into()));
+    }
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    // This thread alone.
+    sched_setaffinity(None, &cores).map_err(|errno| error(errno.into()))
+}
