@@ -53,6 +53,14 @@ impl Place {
         Self { directory }
     }
 
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     pub fn domain(&self) -> Domain {
         Domain::new("bare").unwrap().in_directory(&self.directory)
     }
@@ -80,7 +88,11 @@ pub struct Bare {
 
 impl Bare {
     pub fn new(shape: Shape) -> Self {
-        let place = Place::new();
+        Self::at(Place::new(), shape)
+    }
+
+    /// The same in that directory.
+    pub fn at(place: Place, shape: Shape) -> Self {
         let domain = place.domain();
         let service = ServiceName::try_from("math").unwrap();
         let member = Member::join(&domain, "supervisor").unwrap();
@@ -101,6 +113,35 @@ impl Bare {
             shape,
             place,
         }
+    }
+
+    /// Closes and unlinks everything, as a server that stops.
+    pub fn stop(self) -> Place {
+        let Self { mut control_word, mut _bells_word, control, bells, member, place, .. } = self;
+        control_word.close();
+        _bells_word.close();
+        bells.segment.unlink_own(|_| Ok::<_, MapError>(true)).unwrap();
+        control.segment.unlink_own(|_| Ok::<_, MapError>(true)).unwrap();
+        drop((control_word, _bells_word));
+        drop((control, bells));
+        // SAFETY: everything was given back.
+        unsafe { member.leave() }.unwrap();
+        place
+    }
+
+    /// The supervisor dies; what it had stays.
+    pub fn orphan(self) -> (ControlMapped, BellsMapped, Place) {
+        let Self { control_word, _bells_word, control, bells, member, place, .. } = self;
+        control_word.keep();
+        _bells_word.keep();
+        // SAFETY: nothing is touched under that id any more.
+        unsafe { member.leave() }.unwrap();
+        (control, bells, place)
+    }
+
+    /// All files there are.
+    pub fn files(&self) -> Vec<String> {
+        self.place.files()
     }
 
     pub fn assignment(&self, place: u32, incarnation: u32) -> Assignment {

@@ -78,12 +78,8 @@ impl ClientBuilder {
             }
         };
         let begun = Instant::now();
-        let until = begun.checked_add(timeout).unwrap_or_else(|| begun + DECADE);
         let family = Arc::new(Family::join(service, domain, wait)?);
-        let connection = family.connect(until)?;
+        let connection = family.connect(begun, timeout)?;
         Ok(Client::of(family, Some(Arc::new(connection))))
     }
 }
-
-/// What a time-out too long for the clock is taken for.
-pub(super) const DECADE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -76,9 +76,12 @@ impl Family {
         &self.budget
     }
 
-    /// Connects; tries until `until`, but once at least.
-    pub fn connect(self: &Arc<Self>, until: Instant) -> Result<Connection, ConnectError> {
-        let begun = Instant::now();
+    /// Connects; tries until `timeout` after `begun`, but once at least.
+    pub fn connect(
+        self: &Arc<Self>,
+        begun: Instant,
+        timeout: Duration,
+    ) -> Result<Connection, ConnectError> {
         loop {
             if !self.is_ours() {
                 return Err(ConnectError::Forked);
@@ -88,8 +91,9 @@ impl Family {
                 Err(error) if is_worth_waiting(&error) => error,
                 Err(error) => return Err(error),
             };
-            if Instant::now() >= until {
-                let (service, waited) = (self.service, begun.elapsed());
+            let waited = begun.elapsed();
+            if waited >= timeout {
+                let service = self.service;
                 return Err(match error {
                     ConnectError::NotReady { .. } => ConnectError::NotReady { service, waited },
                     ConnectError::Segment(SegmentError::NotFound { .. })

@@ -280,11 +280,9 @@ impl Client {
 
     #[cold]
     fn connect_anew(&self, timeout: Option<Duration>) -> Result<Arc<Connection>, CallError> {
-        let begun = Instant::now();
-        let until = begun.checked_add(timeout.unwrap_or_default());
-        let until = until.unwrap_or_else(|| begun + builder::DECADE);
+        let (begun, timeout) = (Instant::now(), timeout.unwrap_or_default());
         // One thread for all.
-        let Some(_connecting) = self.connecting.try_lock_until(until) else {
+        let Some(_connecting) = self.connecting.try_lock_for(timeout) else {
             let (service, waited) = (self.family.service, begun.elapsed());
             return Err(ConnectError::NoService { service, waited }.into());
         };
@@ -298,7 +296,7 @@ impl Client {
             // Its calls in flight go on, if the service is only about to be stopped.
             former.look_after(None);
         }
-        let connection = Arc::new(self.family.connect(until)?);
+        let connection = Arc::new(self.family.connect(begun, timeout)?);
         *self.connection.write() = Some(Arc::clone(&connection));
         Ok(connection)
     }

@@ -49,11 +49,6 @@ impl Lanes {
         self.open.push((place, replies));
     }
 
-    /// Gives all ends back.
-    pub fn close(&mut self) {
-        self.open.clear();
-    }
-
     /// The same where nothing of it is there any more.
     pub fn forget(&mut self) {
         std::mem::take(&mut self.open).into_iter().for_each(std::mem::forget);

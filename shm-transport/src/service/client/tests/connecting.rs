@@ -1,0 +1,134 @@
+//! Coming and going.
+
+use super::*;
+use shm_primitives::layout::service::{ClientEntry, Condition, Orders};
+
+#[test]
+fn there_is_no_service() {
+    let place = crate::service::bare::Place::new();
+    let builder = Client::builder("math").in_domain(place.domain());
+    let none = builder.clone().connect_timeout(Duration::ZERO).connect();
+    assert!(matches!(none, Err(ConnectError::NoService { .. })), "{none:?}");
+    let none = builder.connect_timeout(SHORT).connect();
+    let Err(ConnectError::NoService { waited, .. }) = none else { panic!("{none:?}") };
+    assert!(waited >= SHORT);
+    assert_eq!(place.files(), [""; 0], "nothing is left");
+    let long = "x".repeat(65);
+    for name in ["", &long, "a\0b"] {
+        let builder = Client::builder(name).in_domain(place.domain());
+        assert!(matches!(builder.connect(), Err(ConnectError::Name(_))), "{name:?}");
+    }
+}
+
+#[test]
+fn a_service_that_comes_later() {
+    let place = crate::service::bare::Place::new();
+    let builder = Client::builder("math").in_domain(place.domain()).connect_timeout(LONG);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| builder.connect().unwrap());
+        thread::sleep(SHORT);
+        let bare = Bare::at(place, SHAPE);
+        let not_ready = Client::builder("math").in_domain(bare.domain.clone());
+        let not_ready = not_ready.connect_timeout(SHORT).connect();
+        assert!(matches!(not_ready, Err(ConnectError::NotReady { .. })), "{not_ready:?}");
+        assert!(!waits.is_finished());
+        let worker = start(&bare, 1, &Gate::default());
+        let client = waits.join().unwrap();
+        assert_eq!(place_of(&client, Priority::Low), 1);
+        drop(client);
+        stop(&bare, 1, worker);
+    });
+}
+
+#[test]
+fn places_are_taken_and_given_back() {
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let before = bare.files();
+    let clients: Vec<_> = (0..SHAPE.clients).map(|_| connect(&bare)).collect();
+    let full = builder(&bare).connect_timeout(SHORT).connect();
+    assert!(matches!(full, Err(ConnectError::PlacesTaken { clients: 8, .. })), "{full:?}");
+    let entries: Vec<ClientEntry> =
+        bare.bells.layout.clients().iter().map(|it| it.unwrap().entry).collect();
+    assert!(entries.iter().all(|entry| entry.pid == std::process::id()));
+    assert_eq!(entries.len(), 8);
+    assert_eq!(bare.files().len(), before.len() + 8);
+    drop(clients);
+    assert_eq!(bare.files(), before);
+    assert_eq!(bare.bells.layout.clients().owners().count(), 0);
+    // One process is left: the supervisor.
+    assert_eq!(bare.member.processes().verdicts().count(), 1);
+}
+
+#[test]
+fn clones_have_places_of_their_own() {
+    let bare = Bare::new(SHAPE);
+    let worker = start(&bare, 0, &Gate::default());
+    let client = connect(&bare);
+    let clone = client.clone();
+    assert_eq!(clone.state(), ClientState::Disconnected, "it has not called");
+    assert_eq!(bare.bells.layout.clients().owners().count(), 1);
+    assert_eq!(place_of(&clone, Priority::Low), 0);
+    assert_eq!(bare.bells.layout.clients().owners().count(), 2);
+    assert!(clone.is_connected());
+    drop(client);
+    assert_eq!(bare.bells.layout.clients().owners().count(), 1);
+    assert_eq!(place_of(&clone, Priority::Low), 0);
+    clone.disconnect();
+    assert_eq!(clone.state(), ClientState::Disconnected);
+    assert_eq!(bare.bells.layout.clients().owners().count(), 0);
+    // Supervisor, worker, client.
+    assert_eq!(bare.member.processes().verdicts().count(), 3);
+    assert_eq!(place_of(&clone, Priority::Low), 0, "connected anew");
+    drop(clone);
+    stop(&bare, 0, worker);
+    assert_eq!(bare.member.processes().verdicts().count(), 1);
+}
+
+#[test]
+fn disconnecting_ends_calls() {
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let client = connect(&bare);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| client.call(ECHO, b"", Priority::Low, LONG));
+        let connection = client.connected(None).unwrap();
+        soon("it waits", || connection.calls.in_flight().count() == 1);
+        let call = client.call_async(ECHO, b"", Priority::Low).unwrap();
+        client.disconnect();
+        assert!(matches!(waits.join().unwrap(), Err(CallError::ServiceGone)));
+        assert!(matches!(call.wait(LONG), Err(CallError::ServiceGone)));
+    });
+    assert_eq!(bare.bells.layout.clients().owners().count(), 0);
+}
+
+#[test]
+fn what_is_none_of_this_version() {
+    use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let region = bare.control.segment.region();
+    let words = AtomicU32::slice_at(&region, 5).unwrap();
+    // min_reader
+    words[4].store(99, Relaxed);
+    let newer = builder(&bare).connect();
+    assert!(matches!(newer, Err(ConnectError::Layout { .. })), "{newer:?}");
+    words[4].store(1, Relaxed);
+    words[0].store(7, Relaxed);
+    assert!(matches!(builder(&bare).connect(), Err(ConnectError::Layout { .. })));
+}
+
+#[test]
+fn suspects_and_stopped_ones_are_not_up() {
+    let bare = Bare::new(SHAPE);
+    for condition in [Condition::Suspect, Condition::BackOff, Condition::Failed] {
+        bare.order(0, Orders { condition, ..bare.orders(0) });
+        let not_ready = builder(&bare).connect_timeout(Duration::ZERO).connect();
+        assert!(matches!(not_ready, Err(ConnectError::NotReady { .. })), "{not_ready:?}");
+    }
+    // One with a helper is.
+    bare.run(1, 1);
+    bare.order(0, Orders { helper: Some(1), ..bare.orders(0) });
+    bare.order(1, Orders { condition: Condition::Up, ..bare.orders(1) });
+    connect(&bare);
+}

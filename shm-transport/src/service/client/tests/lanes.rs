@@ -1,0 +1,153 @@
+//! Which worker a call goes to.
+
+use super::hand::Hand;
+use super::*;
+use shm_primitives::layout::service::{Condition, Orders};
+
+fn set(bare: &Bare, place: u32, condition: Condition) {
+    bare.order(place, Orders { condition, ..bare.orders(place) });
+}
+
+#[test]
+fn the_least_loaded() {
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let workers = [0, 1].map(|place| start(&bare, place, &gate));
+    let (client, other) = (connect(&bare), connect(&bare));
+    // Both have lanes everywhere, and have called a while ago.
+    let _ = (place_of(&client, Priority::Low), place_of(&other, Priority::Low));
+    let long = other.call_async(GATED, b"", Priority::Low).unwrap();
+    gate.meet();
+    let busy = long.place().unwrap();
+    // It sees so at its next look, within some milliseconds.
+    thread::sleep(SHORT);
+    for _ in 0..20 {
+        assert_eq!(place_of(&client, Priority::Low), 1 - busy);
+    }
+    gate.open();
+    long.wait(LONG).unwrap();
+    drop((client, other));
+    for (place, worker) in (0..).zip(workers) {
+        stop(&bare, place, worker);
+    }
+}
+
+#[test]
+fn priorities() {
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let normal = start(&bare, 1, &gate);
+    let client = connect(&bare);
+    // No VIP worker is up.
+    assert_eq!(place_of(&client, Priority::High), 1);
+    let vip = start(&bare, 2, &gate);
+    // It is looked again.
+    soon("the VIP worker has them", || place_of(&client, Priority::High) == 2);
+    for _ in 0..20 {
+        assert_eq!(place_of(&client, Priority::High), 2);
+        assert_eq!(place_of(&client, Priority::Low), 1);
+    }
+    // Normal load does not hold them up.
+    let long = client.call_async(GATED, b"", Priority::Low).unwrap();
+    gate.meet();
+    assert_eq!(place_of(&client, Priority::High), 2);
+    gate.open();
+    assert_eq!(number(long.wait(LONG).unwrap()), 1);
+    stop(&bare, 2, vip);
+    set(&bare, 2, Condition::BackOff);
+    soon("the normal one has them", || {
+        client.call(WHERE, b"", Priority::High, SHORT).is_ok_and(|place| number(place) == 1)
+    });
+    drop(client);
+    stop(&bare, 1, normal);
+}
+
+#[test]
+fn nobody() {
+    let bare = Bare::new(SHAPE);
+    let worker = start(&bare, 0, &Gate::default());
+    let client = connect(&bare);
+    stop(&bare, 0, worker);
+    set(&bare, 0, Condition::Failed);
+    thread::sleep(SHORT);
+    for priority in [Priority::Low, Priority::High] {
+        let nobody = client.call(ECHO, b"", priority, LONG);
+        assert!(matches!(nobody, Err(CallError::NoWorker { priority: of }) if of == priority));
+        let nobody = client.call_async(ECHO, b"", priority);
+        assert!(matches!(nobody, Err(CallError::NoWorker { .. })));
+    }
+    // One that is about to come back is waited for.
+    set(&bare, 0, Condition::BackOff);
+    thread::sleep(SHORT);
+    let call = client.call_async(WHERE, b"", Priority::Low).unwrap();
+    let worker = {
+        bare.run(0, 2);
+        let assignment = bare.assignment(0, 2);
+        thread::spawn(move || prepare(Worker::attach(assignment)?, Gate::default()).run())
+    };
+    assert_eq!(number(call.wait(LONG).unwrap()), 0);
+    drop(client);
+    stop(&bare, 0, worker);
+}
+
+#[test]
+fn full_lanes() {
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    bare.run(1, 1);
+    let mut hands = [0, 1].map(|place| Hand::new(&bare, place));
+    let client = connect(&bare);
+    hands.iter_mut().for_each(|hand| hand.meet(0));
+    let mut calls = Vec::new();
+    let full = loop {
+        match client.call_async(ECHO, b"x", Priority::Low) {
+            Ok(call) => calls.push(call),
+            Err(error) => break error,
+        }
+        assert!(calls.len() < 10_000);
+    };
+    assert!(matches!(full, CallError::Full { in_flight } if in_flight as usize == calls.len()));
+    let here = calls.iter().filter(|call| call.place() == Some(0)).count();
+    assert!(here >= 64 && calls.len() - here >= 64, "{here} of {}", calls.len());
+    let full = client.call(ECHO, b"x", Priority::Low, SHORT);
+    assert!(matches!(full, Err(CallError::Full { .. })), "{full:?}");
+    // One that waits gets the first room there is.
+    let most = calls.len();
+    thread::scope(|scope| {
+        let late = scope.spawn(|| client.call(ECHO, b"late", Priority::Low, LONG));
+        thread::sleep(SHORT);
+        let mut served = 0;
+        soon("it is served", || {
+            hands.iter_mut().for_each(|hand| served += hand.echo_all());
+            served == most + 1
+        });
+        assert_eq!(late.join().unwrap().unwrap(), b"late");
+    });
+    for call in calls {
+        assert_eq!(call.wait(LONG).unwrap(), b"x");
+    }
+}
+
+/// A client's memory: what it needs to be there, then what it uses.
+#[test]
+fn lanes_take_memory_when_they_are_used() {
+    let bare = Bare::new(SHAPE);
+    let workers = [0, 1].map(|place| start(&bare, place, &Gate::default()));
+    let client = connect(&bare);
+    let own = || {
+        let name = bare.files().into_iter().find(|name| name.contains(".client.")).unwrap();
+        let file = std::fs::metadata(bare.place.directory.join(name)).unwrap();
+        std::os::unix::fs::MetadataExt::blocks(&file) * 512
+    };
+    let before = own();
+    let lane = SHAPE.client_shape(0).place_of(SHAPE.place(0).unwrap()).unwrap().len() as u64;
+    // Two pages for each lane, and one for each group, at the most two more where they are cut.
+    assert!(before <= 4096 * (2 * 2 * 3 + 2 * 2), "{before}");
+    place_of(&client, Priority::Low);
+    let after = own();
+    assert!(after > before && after <= before + lane + 8192, "{before} {after} {lane}");
+    drop(client);
+    for (place, worker) in (0..).zip(workers) {
+        stop(&bare, place, worker);
+    }
+}
