@@ -208,7 +208,7 @@ impl LettersMapped {
         service: &ServiceName,
         enter: impl FnOnce(&Segment, &LettersLayout<'static>) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        open(domain, &letters_of(service), |region| LettersLayout::attach(region), enter)
+        open(domain, &letters_of(service), LettersLayout::attach, enter)
     }
 }
 

@@ -10,7 +10,7 @@ mod mapped;
 mod name;
 #[allow(dead_code, reason = "for all three sides")]
 mod role;
-mod server;
+pub mod server;
 pub mod worker;
 
 #[cfg(test)]

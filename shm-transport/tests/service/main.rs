@@ -5,4 +5,5 @@
 mod segment_help;
 
 mod help;
+mod server;
 mod worker;

@@ -14,6 +14,7 @@ use crate::member::Member;
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use crate::service::mapped::{BellsMapped, ControlMapped, HEADER};
 use crate::service::name::{ServiceName, bells_of, client_in, control_of};
+use crate::service::role;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{ControlLayout, FunctionEntry, Shape};
 use shm_primitives::part::ClaimError;
@@ -35,6 +36,8 @@ pub(super) struct Taken {
     pub bells: BellsMapped,
     /// Whether it was there before.
     pub adopted: bool,
+    /// The dead supervisor that it was taken over from.
+    pub former: Option<OwnerId>,
 }
 
 /// What became of one attempt.
@@ -56,7 +59,8 @@ pub(super) fn take(
     loop {
         attempts += 1;
         let made = ControlMapped::create(domain, service, shape, member.id(), |control, _| {
-            Ok::<_, ServerError>(declare(control, functions, member.id()))
+            declare(control, functions, member.id());
+            Ok::<_, ServerError>(())
         });
         let error = match made {
             Ok((control, control_word)) => {
@@ -85,7 +89,7 @@ fn finish_making(
     let bells = make_bells(domain, service, shape, member);
     match bells {
         Ok((bells, bells_word)) => {
-            Ok(Taken { control_word, bells_word, control, bells, adopted: false })
+            Ok(Taken { control_word, bells_word, control, bells, adopted: false, former: None })
         }
         Err(error) => {
             let _ = control.segment.unlink_own(|_| Ok::<_, SegmentError>(true));
@@ -144,14 +148,14 @@ fn take_over(
             },
         };
         match word {
-            Ok(word) => Ok(Some(word)),
+            Ok(word) => Ok(Some((word, owner))),
             // Another was faster.
             Err(ClaimError::Owned(_) | ClaimError::NotTheOwner { .. }) => Ok(None),
             Err(_) => Err(wrong(layout::SegmentError::Impossible("owner word is none"))),
         }
     });
-    let (control, mut control_word) = match opened {
-        Ok((control, Some(word))) => (control, word),
+    let (control, mut control_word, former) = match opened {
+        Ok((control, Some((word, former)))) => (control, word, former),
         Ok((_, None)) | Err(ServerError::Segment(SegmentError::NotFound { .. })) => {
             return Ok(Attempt::Again);
         }
@@ -193,7 +197,14 @@ fn take_over(
         // Its supervisor died before it had made them.
         None => make_bells(domain, service, shape, member)?,
     };
-    Ok(Attempt::Taken(Box::new(Taken { control_word, bells_word, control, bells, adopted: true })))
+    Ok(Attempt::Taken(Box::new(Taken {
+        control_word,
+        bells_word,
+        control,
+        bells,
+        adopted: true,
+        former,
+    })))
 }
 
 /// Takes over the bells, for who has the control segment.
@@ -333,6 +344,24 @@ pub(super) fn sweep_orphans(domain: &Domain, service: &ServiceName, member: &Mem
             Err(error) => {
                 tracing::warn!(target: TARGET, %name, %error, "lanes of a dead client stay");
             }
+        }
+    }
+}
+
+/// Gives the records of dead members of services back, if there is no segment that they could have
+/// had anything in. Which service's they were nobody can tell any more.
+pub(super) fn clear_deserted(domain: &Domain, member: &Member) {
+    let Ok(mut segments) = domain.segments() else { return };
+    let is_of_a_service = |name: &SegmentName| {
+        ["service.", "bells.", "client."].iter().any(|kind| name.as_str().starts_with(kind))
+    };
+    if segments.any(|name| name.as_ref().map_or(true, is_of_a_service)) {
+        return;
+    }
+    let table = member.processes();
+    for process in table.processes().flatten().filter(|it| role::is_of_a_service(it.role)) {
+        if let Ok(Verdict::Dead(dead)) = table.convict(process.id) {
+            let _ = table.clear(dead, member.membership());
         }
     }
 }

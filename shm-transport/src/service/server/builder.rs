@@ -9,17 +9,20 @@ use super::restart::Restart;
 use super::shared::Shared;
 use super::spawn::{Launch, Program, SignalMask};
 use super::supervise::{self, Settings};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Wait};
 use crate::domain::Domain;
 use crate::member::{JoinOptions, Member};
 use crate::service::failure;
 use crate::service::name::ServiceName;
 use crate::service::role;
+use crate::service::worker::assignment::Assignment;
+use crate::service::worker::{HandlerError, Reply, Request, Worker, WorkerError};
 use parking_lot::Mutex;
 use shm_primitives::layout::letters::Shape as LettersShape;
 use shm_primitives::layout::phoenix::GroupShape;
 use shm_primitives::layout::service::{FunctionEntry, Shape};
 use shm_primitives::message::MsgHeader;
+use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -77,7 +80,6 @@ impl Function {
 }
 
 /// A service to be; see [`Server::builder`].
-#[derive(Clone, Debug)]
 #[must_use = "nothing is started until `start`"]
 pub struct ServerBuilder {
     name: String,
@@ -92,6 +94,21 @@ pub struct ServerBuilder {
     letters: LettersShape,
     drain: Duration,
     die_with_server: bool,
+    handlers: Vec<(u32, Register)>,
+    wait: Wait,
+}
+
+/// Gives a worker one of its handlers.
+type Register = Box<dyn FnOnce(Worker) -> Result<Worker, WorkerError>>;
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("name", &self.name)
+            .field("program", &self.program)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the workers are.
@@ -116,6 +133,8 @@ impl ServerBuilder {
             letters: LettersShape::DEFAULT,
             drain: Duration::from_secs(10),
             die_with_server: false,
+            handlers: Vec::new(),
+            wait: Wait::default(),
         }
     }
 
@@ -137,9 +156,27 @@ impl ServerBuilder {
         self
     }
 
-    /// The workers run this same program, with the arguments it was started with.
+    /// The workers run this same program, with the arguments it was started with: it is to come to
+    /// the same [`start`](Self::start) again, which serves there and does not return. What stands
+    /// before that in the program is done by each worker too.
     pub fn this_program(mut self) -> Self {
         self.program = Some(Workers::This);
+        self
+    }
+
+    /// What calls of function `id`, a number above 1000, run in the workers, if those are of
+    /// [this program](Self::this_program).
+    pub fn on<F>(mut self, id: u32, handler: F) -> Self
+    where
+        F: FnMut(&Request<'_>, Reply<'_>) -> Result<(), HandlerError> + 'static,
+    {
+        self.handlers.push((id, Box::new(move |worker| worker.on(id, handler))));
+        self
+    }
+
+    /// How the workers wait for calls, if they are of [this program](Self::this_program).
+    pub const fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
         self
     }
 
@@ -264,6 +301,15 @@ impl ServerBuilder {
         let service = ServiceName::try_from(&*self.name)?;
         let domain = self.to_domain()?;
         self.check()?;
+        if let Some(Workers::This) = self.program
+            && Worker::is_started()
+        {
+            match Assignment::from_environment() {
+                // A worker of another service may be a server of this one.
+                Ok(it) if (it.service, &it.domain) != (service, &domain) => {}
+                assigned => self.serve(assigned),
+            }
+        }
         let program = match &self.program {
             Some(Workers::Program(program)) => program.clone(),
             Some(Workers::This) => Program::this()
@@ -280,7 +326,7 @@ impl ServerBuilder {
             self.functions.iter().map(|(id, function)| function.entry(*id)).collect();
         let taken = adopt::take(&domain, &service, &self.shape, &functions, &member);
         let started = taken.and_then(|taken| {
-            let Taken { control_word, bells_word, control, bells, adopted } = taken;
+            let Taken { control_word, bells_word, control, bells, adopted, former } = taken;
             let letters = match Letters::start(&domain, &service, self.letters, &member) {
                 Ok(letters) => letters,
                 Err(error) => {
@@ -293,9 +339,9 @@ impl ServerBuilder {
             };
             let owner = member.id();
             let shared = Shared::new(service, domain.clone(), control, bells, owner, news);
-            Ok((Arc::new(shared), control_word, bells_word, letters, adopted))
+            Ok((Arc::new(shared), control_word, bells_word, letters, adopted, former))
         });
-        let (shared, control_word, bells_word, letters, adopted) = match started {
+        let (shared, control_word, bells_word, letters, adopted, former) = match started {
             Ok(started) => started,
             Err(error) => {
                 // SAFETY: it holds nothing: everything that was taken was given back.
@@ -323,7 +369,15 @@ impl ServerBuilder {
                 let shared = Arc::clone(&shared);
                 move || {
                     let words = (control_word, bells_word);
-                    supervise::run(&shared, settings, member, words, letters, epoll, adopted);
+                    supervise::run(
+                        &shared,
+                        settings,
+                        member,
+                        words,
+                        letters,
+                        epoll,
+                        (adopted, former),
+                    );
                 }
             })
         });
@@ -342,9 +396,31 @@ impl ServerBuilder {
         }
     }
 
+    /// Serves, as one of the workers.
+    fn serve(self, assigned: Result<Assignment, WorkerError>) -> ! {
+        let served = assigned.and_then(|assignment| {
+            let worker = Worker::attach(assignment)?.wait(self.wait);
+            let mut handlers = self.handlers.into_iter();
+            handlers.try_fold(worker, |worker, (_, register)| register(worker))?.run()
+        });
+        let code = match served {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("worker of {}: {error}", self.name);
+                error.exit_code()
+            }
+        };
+        std::process::exit(code.into())
+    }
+
     fn to_domain(&self) -> Result<Domain, ServerError> {
         if let Some(domain) = &self.domain {
-            return Ok(domain.clone());
+            let mut domain = domain.clone();
+            if let Ok(directory) = std::path::absolute(domain.directory()) {
+                // For workers, which may go elsewhere.
+                domain = domain.in_directory(directory);
+            }
+            return Ok(domain);
         }
         let mut config: Config = Loaded::read()?.config;
         if let Some(name) = &self.domain_name {
@@ -373,6 +449,21 @@ impl ServerBuilder {
             if !seen.insert(id) {
                 return impossible("a function is declared once", *id);
             }
+        }
+        let mut seen = std::collections::HashSet::new();
+        for (id, _) in &self.handlers {
+            if MsgHeader::RESERVED_FUNCTIONS.contains(id) {
+                return impossible("functions are numbered from 1001 on", *id);
+            }
+            if !seen.insert(id) {
+                return impossible("a function has one handler", *id);
+            }
+        }
+        if !self.handlers.is_empty() && !matches!(self.program, Some(Workers::This)) {
+            return impossible(
+                "handlers are for workers of this program; other programs have their own",
+                u32::try_from(self.handlers.len()).unwrap_or(u32::MAX),
+            );
         }
         if self.functions.len() > shape.functions as usize {
             return impossible(

@@ -1,4 +1,64 @@
-//! The supervisor's side.
+//! Servers: processes that start a service's workers and look after them.
+//!
+//! ```no_run
+//! use shm_transport::service::{Function, Priority, Reply, Request, Server};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder("math")
+//!     .this_program() // or .worker("/usr/bin/solver")
+//!     .workers(4)
+//!     .on(1001, |request: &Request, reply: Reply| reply.send(request.payload()))
+//!     .function(1001, Function::new().idempotent())
+//!     .start()?; // the workers serve here, and never come further
+//! server.wait_until_up(Duration::from_secs(5))?;
+//!
+//! let client = server.client()?;
+//! let reply = client.call(1001, b"ping", Priority::Low, Duration::from_secs(1))?;
+//! assert_eq!(reply, b"ping");
+//! server.stop(Duration::from_secs(5))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! No call passes through a server. One thread of it sleeps until a worker or client dies, which the
+//! kernel tells it, and does what is to be done then; so nothing that it does, or fails to do, holds
+//! a call up that a worker has.
+//!
+//! # Segments
+//!
+//! | segment | what is in it | made | its name is taken away |
+//! |---|---|---|---|
+//! | `service.<name>` | what the service is, and how its workers are: [`layout::service`](shm_primitives::layout::service). Who has the name is decided by this | by a server | by the server that stops it |
+//! | `bells.<name>` | who is there, and who rings whom | next | before it |
+//! | `client.<name>.<place>-<tenancy>` | a client's lanes | by the client | by the client, or by the server that finds it dead |
+//! | `letters.<name>` | dead letters: [`layout::letters`](shm_primitives::layout::letters) | at the first of them | by a server that stops, if there is none |
+//!
+//! # Who dies
+//!
+//! | who | what the server does |
+//! |---|---|
+//! | a worker | Of the call that it had in hand a dead letter is kept; its caller is told what the worker died of; the call is left behind and not run again. The lanes are nobody's then, the monitor is reset, the place released, and the next worker started, at once or when [`Restart`] says. What waited in the lanes waits for that one, or for a helper: see [`Strategy`] |
+//! | a client | Its lanes lose their name, and its place is the next client's. Workers are told, and let them go. What it had in hand at a worker is finished by that one, unless the worker dies of it: then there is a letter |
+//! | the server, or it [leaves](Server::leave) | Nothing happens to anybody, but [if that was wished](ServerBuilder::die_with_server): calls are answered, and a caller whose worker dies is told so, with an unknown cause. The next server of the name *adopts* the service: it recovers what died meanwhile, and goes on with the workers that live. What they die of it does not learn, for they are not its children |
+//! | the server while it recovers something | its successor finds the same, or what was done of it; a letter is kept once, a caller told once |
+//! | the server while it stops the service | the next one ends that, and makes the service anew |
+//!
+//! A worker that ends without being asked to is a death, also with exit code 0. One that ends with
+//! [`EXIT_NEVER`] (78) is not started again.
+//!
+//! # The workers' processes
+//!
+//! A worker inherits this process's environment, standard output and error, and the signals that
+//! were blocked when the server was started; its standard input is empty. Four variables say what it
+//! is: see [`worker`](crate::service::worker). It is this process's child, and nobody else in the
+//! process should wait for it. With [`die_with_server`](ServerBuilder::die_with_server) the kernel kills
+//! it when the supervising thread ends, by whatever.
+//!
+//! # Forks
+//!
+//! A child made by `fork` has a copy of the [`Server`] that does nothing.
+
 mod adopt;
 mod builder;
 mod error;
@@ -22,6 +82,7 @@ pub use letters::DeadLetter;
 pub use restart::Restart;
 pub use spawn::{EXIT_NEVER, Program};
 
+use super::client::{Client, ConnectError};
 use parking_lot::Mutex;
 use shared::{Command, Shared};
 use shm_primitives::layout::service::Condition;
@@ -31,7 +92,18 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A service, for the process that supervises it.
+/// A service, for the process that supervises it. See the [module](self).
+///
+/// Dropping it [stops](Self::stop) the service; to leave that running, [leave](Self::leave).
+///
+/// # Hangs
+///
+/// A worker that has one call in hand for longer than the function's
+/// [threshold](Function::threshold), or the service's own, and still has it a while later without a
+/// report of progress, is *suspect*: clients give it no new calls. Then, as [`Hang`] says: its call
+/// is given up, which handlers see that look; it gets SIGABRT; SIGKILL. Nothing else is done to a
+/// worker that is stopped, by SIGSTOP or a debugger, however long that takes, and that time does
+/// not count; nor to one that waits for the kernel and would not hear a signal.
 pub struct Server {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -60,6 +132,17 @@ impl Server {
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         if self.shared.is_ours() { info::workers(&self.shared) } else { Vec::new() }
+    }
+
+    /// A client of the service.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub fn client(&self) -> Result<Client, ConnectError> {
+        let Shared { service, domain, .. } = &*self.shared;
+        let name = String::from_utf8_lossy(service.as_bytes());
+        Client::builder(&name).in_domain(domain.clone()).connect()
     }
 
     /// Waits until each worker serves, or one place has failed, or for so long.

@@ -22,7 +22,8 @@ use crate::service::name::client_of;
 use shm_primitives::channel::{Recovered, ReplyError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::letters::LetterEntry;
-use shm_primitives::layout::service::{Cause, ClientEntry};
+use shm_primitives::layout::phoenix::GroupShape;
+use shm_primitives::layout::service::{Cause, ClientEntry, Shape};
 use shm_primitives::monitor::{Snapshot, ThreadMonitor, Transaction};
 use shm_primitives::part::ClaimError;
 use shm_primitives::segment::{self as layout, Magic};
@@ -31,6 +32,11 @@ use std::time::{Duration, SystemTime};
 
 /// How often one after another is found to hold the other end of a lane.
 const HOLDERS: u32 = 8;
+
+/// How often to try to open a client's lanes before its worker's monitor is reset, and how long to
+/// wait in between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Who died, and what is said of it.
 #[derive(Clone, Copy, Debug)]
@@ -77,21 +83,25 @@ impl<'s> Lanes<'s> {
         Self { shared, clients: Vec::new(), park: FutexPark::new(), idle: ThreadMonitor::new() }
     }
 
-    /// Opens the lanes of clients that are new.
-    pub fn refresh(&mut self) {
+    /// Opens the lanes of clients that are new; whether that could be done.
+    pub fn refresh(&mut self) -> bool {
+        let mut all = true;
         for found in self.shared.bells.layout.clients().iter().flatten() {
             if !self.clients.iter().any(|client| client.key == found.key) {
-                self.open(&found);
+                all &= self.open(&found);
             }
         }
+        all
     }
 
-    fn open(&mut self, found: &Found<ClientEntry>) {
+    fn open(&mut self, found: &Found<ClientEntry>) -> bool {
         let Shared { domain, service, .. } = self.shared;
         let (place, tenancy) = (found.key.index(), found.key.generation());
         let opened = ClientMapped::open(domain, service, place, tenancy, |segment, layout| {
             // Lanes of another shape lie elsewhere.
-            if layout.shape() != self.shared.shape().client_shape(place) {
+            let (found, wanted) = (layout.shape(), self.shared.shape().client_shape(place));
+            let same = |a: GroupShape, b: GroupShape| a == b || a.workers == 0 && b.workers == 0;
+            if !same(found.normal, wanted.normal) || !same(found.vip, wanted.vip) {
                 return Err(segment.refused("its lanes are not those of the service").into());
             }
             Ok::<_, MapError>(())
@@ -99,25 +109,40 @@ impl<'s> Lanes<'s> {
         match opened {
             Ok((mapped, ())) => {
                 self.clients.push(Client { key: found.key, pid: found.entry.pid, mapped });
+                true
             }
             // It leaves, or has left.
             Err(
                 MapError::Segment(SegmentError::NotFound { .. })
                 | MapError::Layout { error: layout::SegmentError::Closing { .. }, .. },
-            ) => {}
+            ) => true,
             Err(error) => {
-                let service = &self.shared.service;
                 tracing::warn!(target: TARGET, %service, place, %error, "a client's lanes");
+                // What is no client's lanes never will be; else it may be a matter of memory.
+                matches!(error, MapError::Layout { .. })
             }
         }
     }
 
-    /// Lets go of the lanes of clients that are gone.
+    /// Those who have workers' ends and are not among `known`.
+    pub fn strangers(&self, known: &[OwnerId]) -> Vec<OwnerId> {
+        let shape = self.shared.shape();
+        let all = self.clients.iter().flat_map(|client| ends(shape, client)).flatten().flatten();
+        let mut strangers: Vec<OwnerId> = all.filter(|owner| !known.contains(owner)).collect();
+        strangers.sort_by_key(|owner| owner.word());
+        strangers.dedup();
+        strangers
+    }
+
+    /// Lets go of the lanes of clients that are gone, if no worker has an end of them any more: one
+    /// that dies of what such a client has sent leaves a letter all the same.
     pub fn tidy(&mut self) {
         let table = self.shared.bells.layout.clients();
+        let shape = self.shared.shape();
         self.clients.retain(|client| {
             let place = client.key.index();
-            table.owner(place).is_some() && table.tenancy(place) == Some(client.key)
+            let is_there = table.owner(place).is_some() && table.tenancy(place) == Some(client.key);
+            is_there || ends(shape, client).any(|ends| ends != [None, None])
         });
     }
 
@@ -129,7 +154,14 @@ impl<'s> Lanes<'s> {
         member: &Member,
         letters: &mut Letters,
     ) -> Tally {
-        self.refresh();
+        // A lane that is not looked into now may be one that it had something of in hand, and that
+        // would not be known later.
+        for _ in 0..ATTEMPTS {
+            if self.refresh() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
         let mut tally = Tally::default();
         let shape = *self.shared.shape();
         let clients = std::mem::take(&mut self.clients);
@@ -150,15 +182,10 @@ impl<'s> Lanes<'s> {
         tally
     }
 
-    /// Whether an end of any lane is its, or its segment.
+    /// Whether a worker's end of any lane is its.
     pub fn names(&self, owner: OwnerId) -> bool {
         let shape = self.shared.shape();
-        let places = || (0..shape.workers()).filter_map(|place| shape.place(place));
-        self.clients.iter().any(|client| {
-            places()
-                .filter_map(|at| client.mapped.layout.channel(at))
-                .any(|channel| channel.worker().is_ok_and(|ends| ends.contains(&Some(owner))))
-        })
+        self.clients.iter().any(|client| ends(shape, client).any(|it| it.contains(&Some(owner))))
     }
 
     /// Which function is called by the request that is in hand in a lane; `None` if that is not
@@ -279,6 +306,8 @@ impl<'s> Lanes<'s> {
 
     /// Puts away the dead client's places and segments, and tells the workers. Answers how many.
     pub fn recover_client(&mut self, dead: Dead<OwnerId>, member: &Member) -> u32 {
+        // What it has sent may kill a worker yet: see `tidy`.
+        self.refresh();
         let Shared { domain, service, bells, .. } = self.shared;
         let table = bells.layout.clients();
         // Of one that had not published an entry, the tenancy is not said by the slot taken over.
@@ -305,7 +334,6 @@ impl<'s> Lanes<'s> {
                     tracing::warn!(target: TARGET, %service, place, %error, "a dead client's segment stays");
                 }
             }
-            self.clients.retain(|client| client.key != *key);
         }
         let released = table.release_all_of(dead, self.shared.owner).unwrap_or(0);
         for key in &keys {
@@ -363,6 +391,15 @@ impl<'s> Lanes<'s> {
             bell.bell().shared_notifier().notify(&self.park);
         }
     }
+}
+
+/// Who has the workers' ends of a client's lanes.
+fn ends<'c>(
+    shape: &'c Shape,
+    client: &'c Client,
+) -> impl Iterator<Item = [Option<OwnerId>; 2]> + 'c {
+    let channel = |place| client.mapped.layout.channel(shape.place(place)?);
+    (0..shape.workers()).filter_map(move |place| channel(place)?.worker().ok())
 }
 
 /// What is logged as.

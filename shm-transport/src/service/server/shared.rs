@@ -13,7 +13,7 @@ use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::Shape;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ impl Shared {
         }
     }
 
-    /// What [`news`](Self::news) needs, taken before anything that would have to be given back.
+    /// What rings the thread, taken before anything that would have to be given back.
     pub fn news_fd() -> io::Result<OwnedFd> {
         Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
     }
@@ -126,11 +126,7 @@ impl Shared {
         commands.clear();
     }
 
-    /// Readable when there is a command.
-    pub fn news(&self) -> BorrowedFd<'_> {
-        self.news.as_fd()
-    }
-
+    /// There was a ring: what it was for is looked at next.
     pub fn quiet(&self) {
         let mut count = [0; 8];
         let _ = read(&self.news, &mut count);

@@ -4,6 +4,7 @@ use super::error::ServerError;
 use crate::domain::Domain;
 use crate::liveness::{PidFd, Process};
 use crate::service::name::ServiceName;
+use crate::service::worker::assignment::{self, Assignment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 use rustix::process::{
@@ -23,12 +24,6 @@ use std::time::Duration;
 /// The exit code of a worker that can never work as it was started: no use to start it again. It is
 /// EX_CONFIG of sysexits.h.
 pub const EXIT_NEVER: i32 = 78;
-
-/// The environment of a worker.
-pub(in crate::service) const SERVICE: &str = "SHM_SERVICE";
-pub(in crate::service) const WORKER: &str = "SHM_WORKER";
-pub(in crate::service) const DIRECTORY: &str = "SHM_DIRECTORY";
-pub(in crate::service) const GROUP: &str = "SHM_GROUP";
 
 /// What workers run: an executable and its arguments. One without a slash is looked for in `PATH`.
 ///
@@ -120,15 +115,9 @@ impl Launch {
         let mut command = Command::new(&program.path);
         command.args(&program.args).stdin(Stdio::null());
         command.envs(program.env.iter().map(|(name, value)| (name, value)));
-        command
-            .env(SERVICE, OsStr::from_bytes_of(&self.service))
-            .env(WORKER, format!("{place}.{incarnation}"))
-            .env(Domain::VARIABLE, self.domain.name())
-            .env(DIRECTORY, self.domain.directory());
-        match self.domain.group() {
-            Some(gid) => command.env(GROUP, gid.to_string()),
-            None => command.env_remove(GROUP),
-        };
+        let (service, domain) = (self.service, self.domain.clone());
+        let assignment = Assignment { domain, service, place, incarnation };
+        command.env_remove(assignment::GROUP).envs(assignment.variables());
         if self.die_with_server {
             let parent = getpid();
             let dies = move || {
@@ -143,16 +132,6 @@ impl Launch {
         // Inherited by the worker.
         let child = self.mask.during(|| command.spawn())?;
         Running::of(child)
-    }
-}
-
-trait FromBytesOf {
-    fn from_bytes_of(service: &ServiceName) -> &OsStr;
-}
-
-impl FromBytesOf for OsStr {
-    fn from_bytes_of(service: &ServiceName) -> &OsStr {
-        std::os::unix::ffi::OsStrExt::from_bytes(service.as_bytes())
     }
 }
 

@@ -161,7 +161,7 @@ pub(super) fn run(
     (mut control_word, mut bells_word): (Control<'static>, Control<'static>),
     letters: Letters,
     epoll: OwnedFd,
-    adopted: bool,
+    (adopted, former): (bool, Option<OwnerId>),
 ) {
     // However it ends, its commands are answered.
     struct End<'s>(&'s Shared);
@@ -207,7 +207,7 @@ pub(super) fn run(
             next_round: Instant::now(),
             leaves: false,
         };
-        supervisor.begin(adopted);
+        supervisor.begin(adopted, former);
         supervisor.keep(&mut control_word, &mut bells_word);
         supervisor.finish()
     };
@@ -215,6 +215,7 @@ pub(super) fn run(
         adopt::unlink(&shared.control, &shared.bells);
     }
     drop((control_word, bells_word));
+    adopt::clear_deserted(&shared.domain, &member);
     // SAFETY: places, letters and control words were given back; what the handle of the server still
     // does is to read.
     if let Err(error) = unsafe { member.leave() } {
@@ -228,9 +229,9 @@ pub(super) fn run(
 
 impl Supervisor<'_> {
     /// Recovers what died while nobody looked, and starts what is not there.
-    fn begin(&mut self, adopted: bool) {
+    fn begin(&mut self, adopted: bool, former: Option<OwnerId>) {
         if adopted {
-            self.adopt();
+            self.adopt(former);
         }
         adopt::sweep_orphans(&self.shared.domain, &self.shared.service, self.member);
         for place in 0..self.places.len() {
@@ -241,18 +242,19 @@ impl Supervisor<'_> {
     }
 
     /// Looks at what a former supervisor left.
-    fn adopt(&mut self) {
+    fn adopt(&mut self, former: Option<OwnerId>) {
         let control = &self.shared.control.layout;
         let mut owners: Vec<OwnerId> = control.workers().owners().map(|(_, owner)| owner).collect();
         owners.extend(self.shared.bells.layout.clients().owners().map(|(_, owner)| owner));
         // Supervisors that died while they recovered lanes are only named there.
         let records = self.member.processes().processes().flatten();
         owners.extend(records.filter(|it| role::is_of_a_service(it.role)).map(|it| it.id));
+        owners.extend(former);
         owners.sort_by_key(|owner| owner.word());
         owners.dedup();
         for owner in owners.into_iter().filter(|owner| *owner != self.shared.owner) {
             if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(owner)
-                && self.is_of_this_service(owner)
+                && (Some(owner) == former || self.is_of_this_service(owner))
             {
                 self.put_away(dead, Cause::Unknown, 0);
             }
@@ -260,13 +262,20 @@ impl Supervisor<'_> {
         for place in 0..self.places.len() {
             self.look_for_worker(place);
             let it = &mut self.places[place];
+            it.orders.helper = None;
             if it.worker.is_some() {
                 // Its next look says whether it serves.
                 it.phase = Phase::Starting { since: Instant::now() };
                 it.orders.order = Order::Run;
                 it.orders.condition = Condition::Starting;
-                it.orders.helper = None;
                 self.write(place);
+            } else if it.orders.order != Order::Vacant
+                && !matches!(it.orders.condition, Condition::BackOff | Condition::Stopped)
+            {
+                // It died while nobody looked.
+                it.orders.cause = Some(Cause::Unknown);
+                it.orders.restarts = it.orders.restarts.wrapping_add(1);
+                self.count(SupervisorCount::Crashes, 1);
             }
         }
         tracing::info!(
@@ -619,15 +628,15 @@ impl Supervisor<'_> {
     fn look_for_worker(&mut self, place: usize) {
         let owner = self.shared.control.layout.workers().owner(self.at(place));
         let owner = owner.filter(|owner| *owner != self.shared.owner);
-        if owner == self.places[place].worker {
+        // One that has given its place back is watched until it is gone.
+        let (Some(new), was) = (owner, self.places[place].worker) else { return };
+        if owner == was {
             return;
         }
-        if let Some(before) = self.places[place].worker {
+        if let Some(before) = was {
             self.watch.remove(before);
         }
-        if let Some(owner) = owner
-            && let Err(error) = self.watch.add(owner)
-        {
+        if let Err(error) = self.watch.add(new) {
             tracing::warn!(target: TARGET, service = %self.shared.service, place, %error, "a worker");
         }
         self.places[place].worker = owner;
@@ -760,15 +769,19 @@ impl Supervisor<'_> {
     }
 
     /// How long a call may take.
-    fn threshold(&self, lane: u16, seq_id: u64) -> Option<Duration> {
+    fn threshold(&mut self, lane: u16, seq_id: u64) -> Option<Duration> {
         let default = self.settings.hang.threshold;
         if self.settings.functions.iter().all(|function| function.threshold_ms == 0) {
             return default;
         }
-        let of_its_own = self
-            .lanes
-            .function_in_hand(lane, seq_id)
-            .and_then(|id| self.settings.functions.iter().find(|function| function.func_id == id));
+        let mut called = self.lanes.function_in_hand(lane, seq_id);
+        if called.is_none() {
+            // A client that is new.
+            self.lanes.refresh();
+            called = self.lanes.function_in_hand(lane, seq_id);
+        }
+        let functions = &self.settings.functions;
+        let of_its_own = called.and_then(|id| functions.iter().find(|it| it.func_id == id));
         match of_its_own {
             Some(function) if function.threshold_ms > 0 => {
                 Some(Duration::from_millis(function.threshold_ms.into()))
@@ -783,6 +796,14 @@ impl Supervisor<'_> {
         self.lanes.tidy();
         self.lanes.refresh();
         self.letters.sweep();
+        // Ends that were claimed in the name of one who was being recovered.
+        let mut known: Vec<OwnerId> = self.places.iter().filter_map(|place| place.worker).collect();
+        known.push(self.shared.owner);
+        for stranger in self.lanes.strangers(&known) {
+            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(stranger) {
+                self.put_away(dead, Cause::Unknown, 0);
+            }
+        }
         let mut clients: Vec<OwnerId> =
             self.shared.bells.layout.clients().owners().map(|(_, owner)| owner).collect();
         clients.sort_by_key(|owner| owner.word());
@@ -830,8 +851,9 @@ impl Supervisor<'_> {
             }
             self.places[place].orders.helper = after;
             self.write(place);
-            for helper in before.into_iter().chain(after) {
-                self.lanes.ring_worker(helper);
+            // Who has the lanes to let go of, and who may take them up.
+            for other in before.into_iter().chain(after).chain([self.at(place)]) {
+                self.lanes.ring_worker(other);
             }
         }
     }
@@ -977,7 +999,9 @@ impl Supervisor<'_> {
     /// Whether all workers have ended, or it is of no use to wait longer.
     fn is_stopped(&self) -> bool {
         let Some(stopping) = &self.stopping else { return false };
-        let all = self.places.iter().all(|it| it.phase == Phase::Empty);
+        // A worker that has left may take a moment until it has ended.
+        let all = self.strays.is_empty()
+            && self.places.iter().all(|it| it.phase == Phase::Empty && it.running.is_none());
         all || (stopping.killed && Instant::now() >= stopping.until)
     }
 

@@ -9,6 +9,7 @@ use crate::service::failure::Failure;
 use crate::service::mapped::{BellsMapped, ClientMapped, ControlMapped, MapError};
 use crate::service::name::ServiceName;
 use crate::service::role;
+use crate::service::worker::assignment;
 use rustix::process::{Pid, Signal, kill_process};
 use shm_primitives::channel::{Client as ClientEnd, Worker as WorkerEnd};
 use shm_primitives::layout::phoenix::GroupShape;
@@ -23,8 +24,11 @@ use std::collections::HashMap;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Longer than anything takes here, also while everything is stopped for a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes here, also if everything is stopped for minutes meanwhile.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The same in looks, a millisecond or more from one to the next. Not a time: whatever runs here may
+/// be stopped for minutes.
+const LOOKS: u32 = 60_000;
 /// Tells a worker how to behave.
 const MODE: &str = "SHM_TEST_MODE";
 /// Tells a process that it is a server, and of which service.
@@ -96,9 +100,10 @@ fn program(mode: &str) -> Program {
 }
 
 fn until(what: &str, mut ready: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let mut looks = 0;
     while !ready() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
+        looks += 1;
+        assert!(looks < LOOKS, "{what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -118,7 +123,7 @@ fn is_running(pid: u32) -> bool {
 #[test]
 fn worker_process() {
     let Some(mode) = std::env::var_os(MODE) else { return };
-    let Some(of) = std::env::var_os(spawn::WORKER) else { return };
+    let Some(of) = std::env::var_os(assignment::WORKER) else { return };
     let of = of.into_string().unwrap();
     let (place, incarnation) = of.split_once('.').unwrap();
     let (place, incarnation): (u32, u32) = (place.parse().unwrap(), incarnation.parse().unwrap());
@@ -140,8 +145,8 @@ fn worker_process() {
 
 fn work(place: u32, incarnation: u32, mode: &str) -> i32 {
     let domain = Domain::new(&std::env::var(Domain::VARIABLE).unwrap()).unwrap();
-    let domain = domain.in_directory(std::env::var_os(spawn::DIRECTORY).unwrap());
-    let service = ServiceName::try_from(&*std::env::var(spawn::SERVICE).unwrap()).unwrap();
+    let domain = domain.in_directory(std::env::var_os(assignment::DIRECTORY).unwrap());
+    let service = ServiceName::try_from(&*std::env::var(assignment::SERVICE).unwrap()).unwrap();
     let options = JoinOptions::new().role(role::WORKER);
     let member = Member::join_with(&domain, "worker", options).unwrap();
     if mode == "joins" {
@@ -295,7 +300,7 @@ impl TestClient {
     }
 
     fn receive(&mut self, place: u32, id: u64) -> Result<Vec<u8>, Failure> {
-        let begun = Instant::now();
+        let mut looks = 0;
         loop {
             if let Ok(response) = self.ends[place as usize].response() {
                 assert_eq!(response.header().seq_id(), id);
@@ -307,7 +312,8 @@ impl TestClient {
                 response.release();
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "no reply");
+            looks += 1;
+            assert!(looks < 10 * LOOKS, "no reply");
             thread::sleep(Duration::from_micros(100));
         }
     }
@@ -557,7 +563,7 @@ fn a_stopped_worker_is_suspect_and_lives() {
     server.wait_until_up(PATIENCE).unwrap();
     let mut client = TestClient::connect(&place);
     let pid = server.workers()[0].pid.unwrap();
-    let call = client.send(0, SLEEP, &40u16.to_le_bytes());
+    let call = client.send(0, UNTIL_CANCELLED, b"");
     let control = place.control();
     let monitor = control.layout.monitor(0).unwrap();
     until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
@@ -566,6 +572,7 @@ fn a_stopped_worker_is_suspect_and_lives() {
     // Much longer than it would take to be killed.
     thread::sleep(Duration::from_millis(400));
     assert_eq!(server.workers()[0].condition, Condition::Suspect);
+    // Then the time goes on: it is asked to end, and hears it.
     kill(pid, Signal::CONT);
     assert!(client.receive(0, call).is_ok());
     until("it serves", || server.workers()[0].condition == Condition::Up);
@@ -587,7 +594,7 @@ fn functions_have_thresholds_of_their_own() {
         .unwrap();
     server.wait_until_up(PATIENCE).unwrap();
     let entry = place.control().layout.function(SLEEP).unwrap();
-    assert_eq!(entry.threshold_ms, 60_000);
+    assert_eq!(entry.threshold_ms, 600_000);
     let mut client = TestClient::connect(&place);
     let call = client.send(0, SLEEP, &400u16.to_le_bytes());
     let other = client.send(1, UNTIL_CANCELLED, b"");
@@ -707,7 +714,10 @@ fn another_takes_over_until_there_is_one_again() {
     let mut client = TestClient::connect(&place);
     // The first death is followed by a restart at once, the second by a long wait.
     assert_eq!(client.call(0, DIE, b""), crashed(KILLED));
+    until("it is there again", || server.workers()[0].restarts == 1);
     server.wait_until_up(PATIENCE).unwrap();
+    let own = server.workers()[0].pid.unwrap();
+    until("it gets its lanes back", || client.call(0, PID, b"").unwrap() == own.to_le_bytes());
     let poison = client.send(0, DIE, b"");
     let queued = client.send(0, PID, b"");
     assert_eq!(client.receive(0, poison), crashed(KILLED));
@@ -784,7 +794,7 @@ fn server_process() {
     let place = Place { domain: Domain::new(domain.to_str().unwrap()).unwrap() };
     let dies = std::env::var_os(MODE).is_some_and(|mode| mode == "dies");
     let _server = place.builder().die_with_server(dies).start().unwrap();
-    thread::sleep(2 * PATIENCE);
+    thread::sleep(PATIENCE);
     std::process::exit(1);
 }
 
@@ -868,7 +878,15 @@ fn workers_die_with_their_server_if_they_are_to() {
     other.kill();
     until("they die", || workers.iter().all(|pid| !is_running(*pid)));
     // Nobody is left of it, so that it may be another now.
-    let server = place.builder().messages(32).start().unwrap();
+    let mut server = place.builder().messages(32).start();
+    until("their memory goes", || {
+        if let Err(error) = &server {
+            assert!(matches!(error, ServerError::Shape { .. }), "{error}");
+            server = place.builder().messages(32).start();
+        }
+        server.is_ok()
+    });
+    let server = server.unwrap();
     server.wait_until_up(PATIENCE).unwrap();
     assert_eq!(server.workers()[0].incarnation, 1);
     server.stop(PATIENCE).unwrap();

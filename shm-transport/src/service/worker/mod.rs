@@ -58,7 +58,7 @@
 //! that a handler makes by `fork` has none of the service's memory: it must not touch request and
 //! reply; should the handler return there, `run` returns [`WorkerError::Forked`].
 
-mod assignment;
+pub(in crate::service) mod assignment;
 mod error;
 mod handlers;
 mod lanes;
@@ -71,7 +71,6 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports, reason = "for the supervisor")]
 pub(in crate::service) use assignment::Assignment;
 pub use error::{HandlerError, WorkerError};
 pub use reply::{Reply, ReplyGrant};
