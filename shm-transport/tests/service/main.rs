@@ -1,4 +1,9 @@
-//! Services, with processes of their own.
+//! Services as their users see them: servers, workers and clients together, each worker a process.
 #![cfg(target_os = "linux")]
 
+#[path = "../segment_help/mod.rs"]
+mod segment_help;
+
+mod help;
 mod server;
+mod worker;

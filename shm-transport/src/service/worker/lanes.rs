@@ -12,6 +12,7 @@ use super::ringer::Ringer;
 use crate::segment::SegmentError;
 use crate::service::mapped::{ClientMapped, MapError};
 use shm_primitives::channel::{self, WorkerChannel};
+use shm_primitives::layout::phoenix::{self, GroupShape};
 use shm_primitives::layout::service::{ClientEntry, ClientPlaces, ClientState};
 use shm_primitives::monitor::Group;
 use shm_primitives::part::ClaimError;
@@ -404,6 +405,17 @@ impl Lanes {
     }
 }
 
+/// Whether the lanes of a client are those wanted. Of a group without workers nothing is there to
+/// be compared.
+fn is_same(found: &phoenix::Shape, wanted: &phoenix::Shape) -> bool {
+    let is_same = |found: GroupShape, wanted: GroupShape| {
+        found == wanted || (found.workers == 0 && wanted.workers == 0)
+    };
+    found.lane == wanted.lane
+        && is_same(found.normal, wanted.normal)
+        && is_same(found.vip, wanted.vip)
+}
+
 /// Whether that tenancy of a client's place goes on, and the client calls.
 fn is_there(table: &ClientPlaces<'_>, key: SlotKey) -> bool {
     table.live(key, ClientEntry::STATE) == Some(ClientState::Connected as u32)
@@ -422,7 +434,7 @@ impl Client {
         let wanted = post.shape().client_shape(index);
         let opened =
             ClientMapped::open(&post.domain, &post.service, index, tenancy, |segment, layout| {
-                if layout.shape() != wanted {
+                if !is_same(&layout.shape(), &wanted) {
                     let why = "its lanes are not those of the service";
                     return Err(MapError::Segment(segment.refused(why)));
                 }

@@ -119,9 +119,9 @@ impl Desk {
                 continue;
             }
             if wait == Wait::Poll {
-                while !self.look(Look::Glance) {
-                    std::hint::spin_loop();
-                }
+                // The round was a glance.
+                self.look_seldom(Look::Glance);
+                std::hint::spin_loop();
             } else {
                 waiter.wait_looking(&park, Deadline::NEVER, |look| self.look(look));
             }
@@ -157,6 +157,12 @@ impl Desk {
             self.is_fresh |= look == Look::Thorough;
             return true;
         }
+        self.look_seldom(look)
+    }
+
+    /// After a look in vain: looks more closely now and then.
+    #[inline]
+    fn look_seldom(&mut self, look: Look) -> bool {
         self.vain = self.vain.wrapping_add(1);
         if look == Look::Glance && !self.vain.is_multiple_of(SELDOM) {
             return false;

@@ -78,6 +78,18 @@ fn calls_are_answered() {
     }
 }
 
+/// A service of one group, either of them.
+#[test]
+fn one_group_will_do() {
+    for (normal, vip) in [(1, 0), (0, 1)] {
+        let shape = Shape::new(GroupShape::new(normal, 64), GroupShape::new(vip, 16)).clients(4);
+        let bare = Bare::new(shape);
+        let worker = start_echo(&bare, 0, Wait::Adaptive);
+        assert_eq!(bare.client().call(0, ECHO, b"x").1, b"x");
+        stop(&bare, 0, worker);
+    }
+}
+
 #[test]
 fn what_fails_is_told() {
     let bare = Bare::new(SHAPE);
