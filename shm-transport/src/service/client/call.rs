@@ -53,6 +53,12 @@ impl Call {
         Some(self.connection.calls.slot(self.seq?).place())
     }
 
+    /// Its sequence id.
+    #[cfg(test)]
+    pub(super) fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+
     /// Waits for the result, for so long. Blocks.
     ///
     /// # Errors

@@ -6,9 +6,7 @@ use crate::service::failure::Failure;
 use shm_primitives::channel::{Recovered, WorkerChannel};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{Condition, FunctionEntry, Orders};
-use shm_primitives::part::End;
 use shm_primitives::place::Cause;
-use shm_primitives::ring::frame::FrameRingRef;
 use shm_primitives::sync::AtomicU32;
 use shm_primitives::sync::Ordering::Relaxed;
 
@@ -191,17 +189,7 @@ fn nonsense() {
     assert_eq!((bad.len(), good.len()), (4, 4));
     // A frame that is no reply.
     let [hand, other] = &mut hands;
-    drop(hand.lane.take());
-    let shape = bare.shape.client_shape(0);
-    let at = shape.place_of(bare.shape.place(0).unwrap()).unwrap();
-    let mapped = hand.mapped.as_ref().unwrap();
-    let channel = bare.shape.normal.channel().unwrap();
-    let responses = at.end - channel.responses.required_size().unwrap();
-    let region = mapped.segment.region().part(responses, at.end - responses).unwrap();
-    // SAFETY: writers keep the ring's protocol, if not the channel's.
-    let ring = unsafe { FrameRingRef::attach(region, None) }.unwrap();
-    assert_eq!(ring.owner(End::Writing), Ok(None));
-    let mut writer = ring.claim_writer(hand.id()).unwrap();
+    let mut writer = hand.responses();
     writer.push(b"nonsense").unwrap();
     for call in bad {
         let corrupt = call.wait(LONG);
@@ -213,9 +201,7 @@ fn nonsense() {
     }
     // That lane goes on.
     drop(writer);
-    let mapped = hand.mapped.take();
     hand.meet(0);
-    drop(mapped);
     let calls: Vec<_> =
         (0..8).map(|_| client.call_async(ECHO, b"y", Priority::Low).unwrap()).collect();
     let (hand, other) = (hand, other);
@@ -227,6 +213,45 @@ fn nonsense() {
     for call in calls {
         assert_eq!(call.wait(LONG).unwrap(), b"y");
     }
+}
+
+/// A worker answers what is not its own: calls in another lane, of another client, of nobody.
+#[test]
+fn replies_to_others() {
+    use shm_primitives::message::{MsgHeader, MsgStatus, SeqId};
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    bare.run(1, 1);
+    let mut hands = [0, 1].map(|place| Hand::new(&bare, place));
+    let client = connect(&bare);
+    hands.iter_mut().for_each(|hand| hand.meet(0));
+    let mut calls: Vec<_> =
+        (0..2).map(|_| client.call_async(ECHO, b"x", Priority::Low).unwrap()).collect();
+    let at = calls.iter().position(|call| call.place() == Some(0)).unwrap();
+    let (mine, other) = (calls.remove(at), calls.remove(0));
+    let seq = other.seq().unwrap();
+    let id = SeqId::from_raw(seq).unwrap();
+    let [hand, second] = &mut hands;
+    let mut writer = hand.responses();
+    let my_counter = SeqId::from_raw(mine.seq().unwrap()).unwrap().counter();
+    for seq in [
+        seq,
+        SeqId::new(id.place() + 1, id.generation(), my_counter).unwrap().raw(),
+        SeqId::new(id.place(), id.generation() + 1, my_counter).unwrap().raw(),
+        SeqId::new(id.place(), id.generation(), my_counter + (1 << 30)).unwrap().raw(),
+    ] {
+        let mut reply = MsgHeader::new(seq, ECHO, 3).to_bytes().to_vec();
+        reply.extend((MsgStatus::Completed as u32).to_le_bytes());
+        reply.extend(b"bad");
+        writer.push(&reply).unwrap();
+    }
+    drop(writer);
+    client.connected(None).unwrap().glance();
+    hand.meet(0);
+    hand.echo();
+    second.echo();
+    assert_eq!(mine.wait(LONG).unwrap(), b"x");
+    assert_eq!(other.wait(LONG).unwrap(), b"x");
 }
 
 /// A length that no frame has: that lane is of no use any more, and calls go elsewhere.
