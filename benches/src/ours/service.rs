@@ -300,11 +300,11 @@ fn flood(place: &Place) {
                 let oldest = calls.pop_front().expect("a lane that others filled");
                 match oldest.wait(PATIENCE) {
                     Ok(_) => {}
-                    Err(CallError::ServiceGone { .. }) => return,
+                    Err(CallError::ServiceGone) => return,
                     Err(error) => panic!("{error}"),
                 }
             }
-            Err(CallError::ServiceGone { .. } | CallError::Disconnected(_)) => return,
+            Err(CallError::ServiceGone | CallError::Disconnected(_)) => return,
             Err(CallError::NoWorker { .. }) => return,
             Err(error) => panic!("{error}"),
         }
