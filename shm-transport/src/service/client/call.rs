@@ -36,7 +36,7 @@ impl Call {
     /// Sends a call.
     #[inline]
     pub(super) fn send(
-        connection: &Arc<Connection>,
+        connection: Arc<Connection>,
         function: u32,
         payload: &[u8],
         priority: Priority,
@@ -44,13 +44,18 @@ impl Call {
     ) -> Result<Self, CallError> {
         let seq = connection.submit(function, payload, priority, ring, None)?;
         let again = connection.is_idempotent(function).then(|| payload.into());
-        let connection = Arc::clone(connection);
         Ok(Self { connection, seq: Some(seq), function, priority, attempt: 1, again })
     }
 
     /// Into which worker's lane it went.
     pub(super) fn place(&self) -> Option<u32> {
         Some(self.connection.calls.slot(self.seq?).place())
+    }
+
+    /// Its sequence id.
+    #[cfg(test)]
+    pub(super) fn seq(&self) -> Option<u64> {
+        self.seq
     }
 
     /// Waits for the result, for so long. Blocks.

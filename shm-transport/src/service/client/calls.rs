@@ -120,14 +120,12 @@ pub(super) struct Table {
     wakers: AtomicU32,
 }
 
-/// Why no call was begun.
+/// Each slot has a call, or the ids are used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum NotBegun {
-    /// Each slot has one.
-    Full,
-    /// The ids of this client are used up; a new tenancy of its place has new ones.
-    UsedUp,
-}
+pub(super) struct NotBegun;
+
+/// Ids that are left for calls just being made when the client takes a new place.
+const RESERVE: u64 = 1 << 20;
 
 impl Table {
     /// For at least so many calls at a time, but [`MOST`] at the most, of the client at `place` in
@@ -171,13 +169,20 @@ impl Table {
         seq & !SeqId::MAX_COUNTER == self.above
     }
 
-    /// Begins a call, in the lane to `place`: its sequence id.
+    /// Whether there are hardly any ids left. A new tenancy of the client's place, or another
+    /// place, has new ones.
+    #[inline]
+    pub fn are_used_up(&self) -> bool {
+        self.next.load(Ordering::Relaxed) > SeqId::MAX_COUNTER - RESERVE
+    }
+
+    /// Begins a call: its sequence id.
     #[inline]
     pub fn begin(&self) -> Result<u64, NotBegun> {
         for _ in 0..self.slots() {
             let counter = self.next.fetch_add(1, Ordering::Relaxed);
             if counter > SeqId::MAX_COUNTER {
-                return Err(NotBegun::UsedUp);
+                break;
             }
             let seq = self.above | counter;
             let slot = self.slot(seq);
@@ -186,7 +191,7 @@ impl Table {
                 return Ok(seq);
             }
         }
-        Err(NotBegun::Full)
+        Err(NotBegun)
     }
 
     /// The calls that are in flight, or were until just now.
@@ -267,5 +272,87 @@ impl Side {
             self.progress = None;
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shm_primitives::completion::Outcome;
+
+    impl Table {
+        /// As if so many calls had been made.
+        pub(in super::super) fn jump(&self, calls: u64) {
+            self.next.store(calls, Ordering::Relaxed);
+        }
+    }
+
+    fn end(table: &Table, seq: u64) {
+        let done = &table.slot(seq).done;
+        done.win(table.tag(seq), Outcome::Reply).unwrap().settle(Ending::Completed(vec![]));
+        assert!(done.take(table.tag(seq)).is_some());
+    }
+
+    #[test]
+    fn a_slot_for_each_call() {
+        let table = Table::new(100, 3, 7);
+        assert_eq!(table.slots(), 128);
+        let calls: Vec<u64> = (0..128).map(|_| table.begin().unwrap()).collect();
+        assert_eq!(table.begin(), Err(NotBegun), "no slot is left");
+        assert_eq!(table.in_flight().count(), 128);
+        // One that is free is found, wherever it is.
+        end(&table, calls[77]);
+        let next = table.begin().unwrap();
+        assert!(!calls.contains(&next), "an id is given once");
+        assert!(std::ptr::eq(table.slot(next), table.slot(calls[77])));
+        let id = SeqId::from_raw(next).unwrap();
+        assert_eq!((id.place(), id.generation()), (3, 7));
+        assert!(table.is_ours(next));
+        let of_others = [SeqId::new(4, 7, 1), SeqId::new(3, 8, 1)];
+        assert!(of_others.iter().flatten().all(|id| !table.is_ours(id.raw())));
+    }
+
+    #[test]
+    fn no_fewer_and_no_more() {
+        assert_eq!(Table::new(0, 0, 1).slots(), BLOCK);
+        assert_eq!(Table::new(usize::MAX >> 1, 0, 1).slots(), MOST);
+        assert_eq!(Table::new(MOST + 1, 0, 1).slots(), MOST);
+    }
+
+    #[test]
+    fn ids_are_used_up() {
+        let table = Table::new(1, 0, 1 << 12);
+        table.jump(SeqId::MAX_COUNTER - RESERVE);
+        assert!(!table.are_used_up());
+        let last = table.begin().unwrap();
+        assert!(table.are_used_up());
+        end(&table, last);
+        table.jump(SeqId::MAX_COUNTER);
+        assert_eq!(table.begin(), Ok(SeqId::new(0, 0, SeqId::MAX_COUNTER).unwrap().raw()));
+        assert_eq!(table.begin(), Err(NotBegun), "never one twice");
+    }
+
+    #[test]
+    fn reports_and_wakers_are_of_one_call() {
+        let table = Table::new(1, 0, 1);
+        let first = table.begin().unwrap();
+        table.report(first, b"half");
+        table.set_waker(first, Waker::noop());
+        table.set_waker(first, Waker::noop());
+        assert_eq!(table.wakers(), 1);
+        end(&table, first);
+        assert!(table.take_waker(first).is_some());
+        assert_eq!(table.wakers(), 0);
+        table.report(first, b"late");
+        // The next call of the same slot.
+        let next = (1..=BLOCK).map(|_| {
+            let seq = table.begin().unwrap();
+            end(&table, seq);
+            seq
+        });
+        let next = next.last().unwrap();
+        assert!(std::ptr::eq(table.slot(first), table.slot(next)));
+        assert_eq!((table.take_report(next), table.has_report(next)), (None, false));
+        assert_eq!(table.take_report(first).as_deref(), Some(&b"half"[..]));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::mapped::{BellsMapped, ClientMapped, ControlReadOnly, MapError};
 use super::super::name::client_of;
-use super::calls::{Ending, NotBegun, Table};
+use super::calls::{Ending, Table};
 use super::choose::{Choice, Tried};
 use super::error::{CallError, ConnectError};
 use super::family::Family;
@@ -166,7 +166,9 @@ impl Connection {
     /// Whether calls can be made.
     #[inline]
     pub fn is_usable(&self) -> bool {
-        !self.is_lost() && self.control.layout.segment().state() == Ok(State::Ready)
+        !self.is_lost()
+            && !self.calls.are_used_up()
+            && self.control.layout.segment().state() == Ok(State::Ready)
     }
 
     /// Whether nothing comes of it any more.
@@ -297,15 +299,7 @@ impl Connection {
             self.choice.refresh(&self.control.layout);
             let outstanding = |place| self.lane(place)?.outstanding();
             while let Some(place) = self.choice.best(priority, &tried, outstanding) {
-                let seq = match self.calls.begin() {
-                    Ok(seq) => seq,
-                    Err(NotBegun::Full) => break,
-                    Err(NotBegun::UsedUp) => {
-                        // The next call takes a place anew.
-                        self.lose();
-                        return Err(CallError::ServiceGone);
-                    }
-                };
+                let Ok(seq) = self.calls.begin() else { break };
                 match self.send(seq, place, function, payload, ring) {
                     Ok(()) => return Ok(seq),
                     Err(NotSent::Error(CallError::Lane { place, error })) => {
@@ -381,15 +375,21 @@ impl Connection {
     #[inline]
     pub fn wait(&self, seq: u64, patience: &mut Patience) -> Option<Ending> {
         let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        // What came with the reply to another call.
+        if let Some((_, ending)) = slot.done.take(tag) {
+            return Some(ending.unwrap_or(Ending::Gone));
+        }
         if self.family.wait != Wait::Block
             && let Some(mut role) = self.role.try_lock()
         {
             let mut polls = 0;
             while slot.done.outcome(tag).is_none() && polls < EAGER + POLLS {
-                self.drain(&mut role.lanes, seq, Look::Glance);
                 polls += 1;
-                if polls > EAGER {
-                    std::hint::spin_loop();
+                if self.drain(&mut role.lanes, seq, Look::Glance) == 0 {
+                    if polls > EAGER {
+                        std::hint::spin_loop();
+                    }
+                    role.lanes.hold_back();
                 }
             }
             drop(role);
@@ -489,6 +489,9 @@ impl Connection {
         let Role { lanes, waiter } = role;
         let mut look = |look| {
             let found = self.drain(lanes, own, look);
+            if found == 0 && look == Look::Glance {
+                lanes.hold_back();
+            }
             done(found) || self.is_lost()
         };
         if self.family.wait != Wait::Poll {

@@ -95,6 +95,7 @@ pub use call::Call;
 pub use error::{CallError, ConnectError};
 
 use crate::domain::Domain;
+use crate::park::FutexPark;
 use call::ATTEMPTS;
 use connection::{Connection, Patience};
 use family::Family;
@@ -200,10 +201,15 @@ impl Client {
         timeout: Duration,
     ) -> Result<Vec<u8>, CallError> {
         let mut patience = Patience::new(timeout);
-        let connection = self.connected(Some(timeout))?;
-        let mut attempt = 1;
+        let connection = self.connected(Some(&mut patience))?;
+        let (mut attempt, mut crashed) = (1, None);
         loop {
-            let seq = connection.submit(function, payload, priority, true, Some(&mut patience))?;
+            let sent = connection.submit(function, payload, priority, true, Some(&mut patience));
+            let seq = match sent {
+                Ok(seq) => seq,
+                // That its worker died says more.
+                Err(error) => return Err(crashed.unwrap_or(error)),
+            };
             let place = connection.calls.slot(seq).place();
             let ending = match connection.wait(seq, &mut patience) {
                 Some(ending) => ending,
@@ -213,16 +219,20 @@ impl Client {
                 },
             };
             let result = ending.result(function, place, attempt);
-            if let Err(CallError::WorkerCrashed { .. }) = result
-                && attempt < ATTEMPTS
-                && connection.is_idempotent(function)
-                && self.family.budget().spend()
-            {
-                attempt += 1;
-                continue;
+            match result {
+                Err(error @ CallError::WorkerCrashed { .. })
+                    if attempt < ATTEMPTS
+                        && connection.is_idempotent(function)
+                        && self.family.budget().spend() =>
+                {
+                    attempt += 1;
+                    crashed = Some(error);
+                }
+                result => {
+                    self.family.budget().earn();
+                    return result;
+                }
             }
-            self.family.budget().earn();
-            return result;
         }
     }
 
@@ -240,7 +250,7 @@ impl Client {
         payload: &[u8],
         priority: Priority,
     ) -> Result<Call, CallError> {
-        Call::send(&self.connected(None)?, function, payload, priority, true)
+        Call::send(self.connected(None)?, function, payload, priority, true)
     }
 
     /// Several calls, whose workers are woken once.
@@ -266,7 +276,7 @@ impl Client {
 
     /// The connection, made if there is none that is of use: for so long, or with one attempt.
     #[inline]
-    fn connected(&self, timeout: Option<Duration>) -> Result<Arc<Connection>, CallError> {
+    fn connected(&self, patience: Option<&mut Patience>) -> Result<Arc<Connection>, CallError> {
         if !self.family.is_ours() {
             return Err(ConnectError::Forked.into());
         }
@@ -275,12 +285,17 @@ impl Client {
         {
             return Ok(Arc::clone(connection));
         }
-        self.connect_anew(timeout)
+        self.connect_anew(patience)
     }
 
     #[cold]
-    fn connect_anew(&self, timeout: Option<Duration>) -> Result<Arc<Connection>, CallError> {
-        let (begun, timeout) = (Instant::now(), timeout.unwrap_or_default());
+    fn connect_anew(&self, patience: Option<&mut Patience>) -> Result<Arc<Connection>, CallError> {
+        let begun = Instant::now();
+        let timeout = patience.map_or(Duration::ZERO, |patience| {
+            // It begins now, and what is left of it then is for the reply.
+            let _ = patience.deadline(&FutexPark::new());
+            patience.timeout
+        });
         // One thread for all.
         let Some(_connecting) = self.connecting.try_lock_for(timeout) else {
             let (service, waited) = (self.family.service, begun.elapsed());

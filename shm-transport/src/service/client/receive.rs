@@ -28,6 +28,11 @@ use crate::park::FutexPark;
 /// The most replies of one lane that are read before the others are looked at.
 const TURN: u32 = 256;
 
+/// Replies expected from which on it pays to let them gather.
+const MANY: u32 = 8;
+/// How long to let them gather, in spin hints: about a microsecond.
+const MOMENT: u32 = 24;
+
 /// What who has the role has.
 #[derive(Debug)]
 pub(super) struct Role {
@@ -41,6 +46,8 @@ pub(super) struct Lanes {
     open: Vec<(u32, Replies<'static>)>,
     /// Calls ended whose callers were not told.
     ended: Vec<u64>,
+    /// Replies expected at the last look, that were not there.
+    expected: u32,
 }
 
 impl Lanes {
@@ -49,7 +56,17 @@ impl Lanes {
         self.open.push((place, replies));
     }
 
-    /// The same where nothing of it is there any more.
+    /// Holds back a moment if many replies are expected, and none has come at the last look: to
+    /// look again and again takes away the line that the worker is writing, and a moment later
+    /// several come at the price of one.
+    #[inline]
+    pub fn hold_back(&self) {
+        if self.expected >= MANY {
+            (0..MOMENT).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
+    /// Leaves the ends as they are, where nothing of them is there any more.
     pub fn forget(&mut self) {
         std::mem::take(&mut self.open).into_iter().for_each(std::mem::forget);
     }
@@ -64,12 +81,15 @@ impl Connection {
             self.take_news(lanes);
         }
         let (mut found, mut useless) = (0, None);
-        let Lanes { open, ended } = lanes;
+        let Lanes { open, ended, expected } = lanes;
+        *expected = 0;
         for (place, replies) in open.iter_mut() {
             let Some(lane) = self.lane(*place) else { continue };
-            if look == Look::Glance && lane.outstanding() == Some(0) {
+            let outstanding = lane.outstanding().unwrap_or(0);
+            if look == Look::Glance && outstanding == 0 {
                 continue;
             }
+            *expected += outstanding;
             let mut here = 0;
             while here < TURN {
                 match replies.response() {

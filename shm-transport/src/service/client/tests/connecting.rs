@@ -132,3 +132,78 @@ fn suspects_and_stopped_ones_are_not_up() {
     bare.order(1, Orders { condition: Condition::Up, ..bare.orders(1) });
     connect(&bare);
 }
+
+/// Ids that are used up: a new place, and calls in flight go on.
+#[test]
+fn used_up() {
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let worker = start(&bare, 0, &gate);
+    let client = connect(&bare);
+    let long = client.call_async(GATED, b"", Priority::Low).unwrap();
+    gate.meet();
+    let before = client.connected(None).unwrap();
+    before.calls.jump(1 << 40);
+    let next = client.call_async(ECHO, b"next", Priority::Low).unwrap();
+    assert!(!Arc::ptr_eq(&before, &client.connected(None).unwrap()));
+    gate.open();
+    assert_eq!(number(long.wait(LONG).unwrap()), 0);
+    assert_eq!(next.wait(LONG).unwrap(), b"next");
+    drop(before);
+    assert_eq!(bare.bells.layout.clients().owners().count(), 1);
+    drop(client);
+    stop(&bare, 0, worker);
+}
+
+/// The segment of a client that died under a former service of that name is in nobody's way.
+#[test]
+fn a_dead_ones_segment() {
+    use crate::member::Member;
+    use crate::service::mapped::{ClientMapped, MapError};
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let member = Member::join(&bare.domain, "dead").unwrap();
+    let (domain, service) = (&bare.domain, &bare.service);
+    let made = ClientMapped::create::<MapError>(domain, service, &SHAPE, 0, 1, member.id());
+    let (mapped, control) = made.unwrap();
+    let owner = control.keep();
+    drop(mapped);
+    // SAFETY: nothing is touched under that id any more.
+    unsafe { member.leave() }.unwrap();
+    bare.convict(owner);
+    let client = connect(&bare);
+    assert_eq!(bare.bells.layout.clients().owner(0), Some(client.family.owner()));
+}
+
+/// A child has none of it.
+#[test]
+fn forked() {
+    let bare = Bare::new(SHAPE);
+    let worker = start(&bare, 0, &Gate::default());
+    let client = connect(&bare);
+    let call = client.call_async(ECHO, b"parent", Priority::Low);
+    // SAFETY: the child makes no use of what other threads may have locked, and ends at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let forked = |result: Result<_, CallError>| {
+            let Err(CallError::Disconnected(why)) = result else { return false };
+            matches!(*why, ConnectError::Forked)
+        };
+        let right = forked(client.call(ECHO, b"", Priority::Low, LONG).map(drop))
+            && forked(client.call_async(ECHO, b"", Priority::Low).map(drop))
+            && forked(client.batch(Priority::Low).map(drop))
+            && !client.is_connected();
+        client.disconnect();
+        drop((call, client));
+        // SAFETY: ends the child without running what belongs to its parent.
+        unsafe { libc::_exit(i32::from(!right)) };
+    }
+    let mut status = 1;
+    // SAFETY: a child of this process, and a place for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(call.unwrap().wait(LONG).unwrap(), b"parent");
+    assert_eq!(client.call(ECHO, b"still", Priority::Low, LONG).unwrap(), b"still");
+    drop(client);
+    stop(&bare, 0, worker);
+}

@@ -6,9 +6,7 @@ use crate::service::failure::Failure;
 use shm_primitives::channel::{Recovered, WorkerChannel};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{Condition, FunctionEntry, Orders};
-use shm_primitives::part::End;
 use shm_primitives::place::Cause;
-use shm_primitives::ring::frame::FrameRingRef;
 use shm_primitives::sync::AtomicU32;
 use shm_primitives::sync::Ordering::Relaxed;
 
@@ -72,6 +70,55 @@ fn a_crash_is_told() {
     hand.meet(0);
     hand.echo();
     assert_eq!(behind.wait(LONG).unwrap(), b"behind");
+}
+
+/// One that waits is not sent again, unless that was declared.
+#[test]
+fn what_may_not_be_run_twice_is_not() {
+    let bare = Bare::new(SHAPE);
+    declare(&bare, WHERE);
+    bare.run(0, 1);
+    let mut hand = Hand::new(&bare, 0);
+    let client = connect(&bare);
+    hand.meet(0);
+    thread::scope(|scope| {
+        let sync = scope.spawn(|| client.call(ECHO, b"once", Priority::Low, LONG));
+        recover(&bare, hand.die(None), 0, 0, Cause::Panicked);
+        let crashed = sync.join().unwrap();
+        assert!(
+            matches!(crashed, Err(CallError::WorkerCrashed { cause: Cause::Panicked, attempt: 1 })),
+            "{crashed:?}"
+        );
+    });
+    let mut hand = Hand::new(&bare, 0);
+    hand.meet(0);
+    assert_eq!(hand.echo_all(), 0, "nothing was sent again");
+}
+
+/// The supervisor's death stops nobody: a worker that is at a call for long is no dead one, and
+/// whoever is not dead is asked as before.
+#[test]
+fn no_supervisor_and_a_long_call() {
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let worker = start(&bare, 0, &gate);
+    let client = connect(&bare);
+    let mut call = client.call_async(GATED, b"", Priority::Low).unwrap();
+    gate.meet();
+    let (control, bells, place) = bare.orphan();
+    // Longer than several looks.
+    assert!(call.wait_for(Duration::from_millis(350)).is_none());
+    gate.open();
+    assert_eq!(number(call.wait(LONG).unwrap()), 0);
+    assert_eq!(client.call(ECHO, b"on", Priority::Low, LONG).unwrap(), b"on");
+    // Another client comes, too.
+    let other = Client::builder("math").in_domain(place.domain()).connect().unwrap();
+    assert_eq!(other.call(ECHO, b"too", Priority::Low, LONG).unwrap(), b"too");
+    drop((client, other));
+    let word = control.layout.segment().owner().unwrap().unwrap();
+    control.layout.segment().resume_control(word).unwrap().close();
+    worker.join().unwrap().unwrap();
+    drop((control, bells, place));
 }
 
 /// A call that was answered before the death is answered, whatever is found about the death first.
@@ -191,17 +238,7 @@ fn nonsense() {
     assert_eq!((bad.len(), good.len()), (4, 4));
     // A frame that is no reply.
     let [hand, other] = &mut hands;
-    drop(hand.lane.take());
-    let shape = bare.shape.client_shape(0);
-    let at = shape.place_of(bare.shape.place(0).unwrap()).unwrap();
-    let mapped = hand.mapped.as_ref().unwrap();
-    let channel = bare.shape.normal.channel().unwrap();
-    let responses = at.end - channel.responses.required_size().unwrap();
-    let region = mapped.segment.region().part(responses, at.end - responses).unwrap();
-    // SAFETY: writers keep the ring's protocol, if not the channel's.
-    let ring = unsafe { FrameRingRef::attach(region, None) }.unwrap();
-    assert_eq!(ring.owner(End::Writing), Ok(None));
-    let mut writer = ring.claim_writer(hand.id()).unwrap();
+    let mut writer = hand.responses();
     writer.push(b"nonsense").unwrap();
     for call in bad {
         let corrupt = call.wait(LONG);
@@ -213,9 +250,7 @@ fn nonsense() {
     }
     // That lane goes on.
     drop(writer);
-    let mapped = hand.mapped.take();
     hand.meet(0);
-    drop(mapped);
     let calls: Vec<_> =
         (0..8).map(|_| client.call_async(ECHO, b"y", Priority::Low).unwrap()).collect();
     let (hand, other) = (hand, other);
@@ -227,6 +262,45 @@ fn nonsense() {
     for call in calls {
         assert_eq!(call.wait(LONG).unwrap(), b"y");
     }
+}
+
+/// A worker answers what is not its own: calls in another lane, of another client, of nobody.
+#[test]
+fn replies_to_others() {
+    use shm_primitives::message::{MsgHeader, MsgStatus, SeqId};
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    bare.run(1, 1);
+    let mut hands = [0, 1].map(|place| Hand::new(&bare, place));
+    let client = connect(&bare);
+    hands.iter_mut().for_each(|hand| hand.meet(0));
+    let mut calls: Vec<_> =
+        (0..2).map(|_| client.call_async(ECHO, b"x", Priority::Low).unwrap()).collect();
+    let at = calls.iter().position(|call| call.place() == Some(0)).unwrap();
+    let (mine, other) = (calls.remove(at), calls.remove(0));
+    let seq = other.seq().unwrap();
+    let id = SeqId::from_raw(seq).unwrap();
+    let [hand, second] = &mut hands;
+    let mut writer = hand.responses();
+    let my_counter = SeqId::from_raw(mine.seq().unwrap()).unwrap().counter();
+    for seq in [
+        seq,
+        SeqId::new(id.place() + 1, id.generation(), my_counter).unwrap().raw(),
+        SeqId::new(id.place(), id.generation() + 1, my_counter).unwrap().raw(),
+        SeqId::new(id.place(), id.generation(), my_counter + (1 << 30)).unwrap().raw(),
+    ] {
+        let mut reply = MsgHeader::new(seq, ECHO, 3).to_bytes().to_vec();
+        reply.extend((MsgStatus::Completed as u32).to_le_bytes());
+        reply.extend(b"bad");
+        writer.push(&reply).unwrap();
+    }
+    drop(writer);
+    client.connected(None).unwrap().glance();
+    hand.meet(0);
+    hand.echo();
+    second.echo();
+    assert_eq!(mine.wait(LONG).unwrap(), b"x");
+    assert_eq!(other.wait(LONG).unwrap(), b"x");
 }
 
 /// A length that no frame has: that lane is of no use any more, and calls go elsewhere.

@@ -9,6 +9,8 @@ use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{WorkerEntry, WorkerState};
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::MonitorWriter;
+use shm_primitives::region::Region;
+use shm_primitives::ring::frame;
 use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::table::Slot;
 use std::mem::ManuallyDrop;
@@ -56,6 +58,23 @@ impl<'b> Hand<'b> {
         self.client = client;
         *self.lane = Some(channel.claim_worker(self.id(), lane).unwrap());
         self.mapped = Some(mapped);
+    }
+
+    /// Gives its end of the lane back, and takes that of the responses by itself: to write there
+    /// what no worker writes. It is to be dropped before the hand meets the client anew.
+    pub fn responses(&mut self) -> frame::Writer<'static> {
+        drop(self.lane.take());
+        let shape = &self.bare.shape;
+        let at = shape.client_shape(0).place_of(shape.place(self.place).unwrap()).unwrap();
+        let options = shape.normal.channel().unwrap().responses;
+        let begin = at.end - options.required_size().unwrap();
+        let here = self.mapped.as_ref().unwrap().segment.region();
+        let part = here.part(begin, at.end - begin).unwrap();
+        // SAFETY: the same memory, which stays mapped until the hand is dropped or meets somebody.
+        let part = unsafe { Region::<'static>::new(part.base(), part.len()) };
+        // SAFETY: writers keep the ring's protocol, if not the channel's.
+        let ring = unsafe { frame::FrameRingRef::attach(part, None) }.unwrap();
+        ring.claim_writer(self.id()).unwrap()
     }
 
     fn ring(&self) {
