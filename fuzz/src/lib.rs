@@ -15,10 +15,12 @@ mod common;
 mod counter;
 mod frame;
 mod lane;
+mod letters;
 mod message;
 mod monitor;
 mod pool;
 mod segment;
+mod service;
 mod spsc;
 mod table;
 mod wake;
@@ -27,10 +29,12 @@ pub use channel::hostile as channel_hostile;
 pub use counter::counter;
 pub use frame::{hostile as frame_hostile, model as frame_model};
 pub use lane::{hostile as lane_hostile, segment as node_hostile};
+pub use letters::hostile as letters_hostile;
 pub use message::parse as message;
 pub use monitor::monitor;
 pub use pool::hostile as pool_hostile;
 pub use segment::{hostile as segment_hostile, layouts as layout_hostile};
+pub use service::hostile as service_hostile;
 pub use spsc::{hostile as spsc_hostile, model as spsc_model};
 pub use table::hostile as table_hostile;
 pub use wake::hostile as wake_hostile;
@@ -55,6 +59,8 @@ pub const BODIES: &[(&str, Body)] = &[
     ("lane_hostile", lane_hostile),
     ("node_hostile", node_hostile),
     ("counter", counter),
+    ("service_hostile", service_hostile),
+    ("letters_hostile", letters_hostile),
 ];
 
 #[cfg(fuzzing)]

@@ -353,6 +353,8 @@ fn racing() {
                 }
             });
         }
+        // Should this thread fail, the others do.
+        let _failing = patience.clone();
         let (mut seen, mut given_up) = (0, 0);
         let mut counts = [0; RACERS as usize];
         for call in 1..=CALLS {
@@ -407,7 +409,10 @@ fn abandoned_by_threads() {
         }
     }
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let patience = patience.clone();
+        let (slot, made, dropped, current) = (&slot, &made, &dropped, &current);
+        let others = patience.clone();
+        scope.spawn(move || {
             loop {
                 let call = current.load(Relaxed);
                 if call > CALLS {
@@ -415,7 +420,9 @@ fn abandoned_by_threads() {
                 }
                 if let Some(winner) = slot.win(tag(call), Outcome::Reply) {
                     made.fetch_add(1, Relaxed);
-                    winner.settle(Counter(&dropped));
+                    winner.settle(Counter(dropped));
+                } else {
+                    others.wait();
                 }
             }
         });

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Debug)]
 enum Op {
     Push(usize),
-    Grant { length: usize, commit: Option<usize> },
+    Grant { length: usize, commit: Option<usize>, hold: bool },
     Pop,
     PopIntoLess,
     Read(Then),
@@ -36,8 +36,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let length = 0..140usize;
     let op = prop_oneof![
         4 => length.clone().prop_map(Op::Push),
-        3 => (length.clone(), proptest::option::of(length))
-            .prop_map(|(length, commit)| Op::Grant { length, commit }),
+        3 => (length.clone(), proptest::option::of(length), any::<bool>())
+            .prop_map(|(length, commit, hold)| Op::Grant { length, commit, hold }),
         4 => Just(Op::Pop),
         1 => Just(Op::PopIntoLess),
         3 => prop_oneof![Just(Then::Drop), Just(Then::Release), (0..3usize).prop_map(Then::Hold)]
@@ -52,19 +52,23 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 /// What only a handle that trusts the memory can do.
 trait InPlace: Trust + Sized {
-    fn lend(writer: &mut Writer<'_, Self>, length: usize);
+    fn lend(writer: &mut Writer<'_, Self>, length: usize, hold: bool);
     fn write(
         writer: &mut Writer<'_, Self>,
         payload: &[u8],
         length: usize,
+        hold: bool,
     ) -> Option<Result<(), WriteError>>;
     fn read(reader: &mut Reader<'_, Self>, then: Then) -> Option<Result<Vec<u8>, ReadError>>;
 }
 
 impl InPlace for Trusted {
-    fn lend(writer: &mut Writer<'_>, length: usize) {
+    fn lend(writer: &mut Writer<'_>, length: usize, hold: bool) {
         if let Ok(mut grant) = writer.grant(length) {
             grant.fill(0xee);
+            if hold {
+                grant.hold();
+            }
         }
     }
 
@@ -72,14 +76,27 @@ impl InPlace for Trusted {
         writer: &mut Writer<'_>,
         payload: &[u8],
         length: usize,
+        hold: bool,
     ) -> Option<Result<(), WriteError>> {
-        Some(writer.grant(length).map(|mut grant| {
-            assert_eq!(grant.len(), length);
-            assert!(grant.as_ptr().addr().is_multiple_of(8), "aligned to 8");
-            let used = payload.len().min(length);
+        let mut grant = match writer.grant(length) {
+            Ok(grant) => grant,
+            Err(error) => return Some(Err(error)),
+        };
+        assert_eq!(grant.len(), length);
+        let at = grant.as_ptr();
+        assert!(at.addr().is_multiple_of(8), "aligned to 8");
+        let used = payload.len().min(length);
+        if hold {
+            grant.hold();
+            assert_eq!((writer.held().as_ptr(), writer.held().len()), (at, length));
+            writer.held_mut()[..used].copy_from_slice(&payload[..used]);
+            assert!(writer.commit_held(payload.len()));
+        } else {
             grant[..used].copy_from_slice(&payload[..used]);
             grant.commit(payload.len());
-        }))
+        }
+        assert!(writer.held().is_empty() && !writer.commit_held(0), "once");
+        Some(Ok(()))
     }
 
     fn read(reader: &mut Reader<'_>, then: Then) -> Option<Result<Vec<u8>, ReadError>> {
@@ -106,8 +123,13 @@ impl InPlace for Trusted {
 }
 
 impl InPlace for Untrusted {
-    fn lend(_: &mut Writer<'_, Self>, _: usize) {}
-    fn write(_: &mut Writer<'_, Self>, _: &[u8], _: usize) -> Option<Result<(), WriteError>> {
+    fn lend(_: &mut Writer<'_, Self>, _: usize, _: bool) {}
+    fn write(
+        _: &mut Writer<'_, Self>,
+        _: &[u8],
+        _: usize,
+        _: bool,
+    ) -> Option<Result<(), WriteError>> {
         None
     }
     fn read(_: &mut Reader<'_, Self>, _: Then) -> Option<Result<Vec<u8>, ReadError>> {
@@ -149,13 +171,13 @@ fn run<M: InPlace>(ring: FrameRingRef<'_, M>, ops: &[Op]) {
                 let sent = payload(n, length);
                 accept(writer.push(&sent), length, &sent, &mut queue);
             }
-            Op::Grant { length, commit: None } => {
-                // Lent and dropped: nothing of it is ever seen.
-                M::lend(&mut writer, length);
+            Op::Grant { length, commit: None, hold } => {
+                // Lent and dropped, or held and left: nothing of it is ever seen.
+                M::lend(&mut writer, length, hold);
             }
-            Op::Grant { length, commit: Some(used) } => {
+            Op::Grant { length, commit: Some(used), hold } => {
                 let sent = payload(n, used);
-                if let Some(result) = M::write(&mut writer, &sent, length) {
+                if let Some(result) = M::write(&mut writer, &sent, length, hold) {
                     accept(result, length, &sent[..used.min(length)], &mut queue);
                 }
             }
@@ -461,6 +483,31 @@ fn a_successor_does_not_walk_over_what_was_overwritten() {
 }
 
 /// A lap in which every word says that there is a frame has no end; skipping has.
+/// Room that was held is not published after something else was.
+#[test]
+fn held_room_goes_once() {
+    let options = Options::new(1024);
+    let memory = memory(options);
+    let ring = created(&memory, options);
+    let mut writer = ring.claim_writer(owner(1)).unwrap();
+    let mut reader = ring.claim_reader(owner(2)).unwrap();
+    assert!(!writer.commit_held(10) && writer.held().is_empty(), "none was ever held");
+    writer.grant(20).unwrap().hold();
+    writer.push(&[1; 20]).unwrap();
+    assert!(!writer.commit_held(20) && writer.held_mut().is_empty());
+    writer.grant(20).unwrap().hold();
+    assert_eq!(writer.grant(8).unwrap().len(), 8);
+    assert!(!writer.commit_held(20));
+    // One without bytes is one too.
+    writer.grant(0).unwrap().hold();
+    assert!(writer.commit_held(0));
+    for expected in [&[1; 20][..], &[]] {
+        assert_eq!(&*reader.read().unwrap(), expected);
+        reader.skip(1);
+    }
+    assert!(reader.is_empty());
+}
+
 /// What was held and left behind in another way is not left behind twice.
 #[test]
 fn a_held_frame_goes_once() {

@@ -16,9 +16,11 @@ use common::memory::Memory;
 use common::park::FakePark;
 use common::{dead, owner};
 use shm_primitives::channel::WorkerChannel;
+use shm_primitives::layout::letters::{self, LetterEntry, LettersLayout};
 use shm_primitives::layout::lrpc::{self, LrpcLayout, NodeId};
 use shm_primitives::layout::node::{self, NodeLayout};
 use shm_primitives::layout::phoenix::{self, GroupShape, PhoenixShmLayout, Shape};
+use shm_primitives::layout::service::{self, BellsLayout, ControlLayout};
 use shm_primitives::message::MsgStatus;
 use shm_primitives::monitor::{Group, Transaction};
 use shm_primitives::part::{AttachError, Kind, PartHeader};
@@ -40,6 +42,10 @@ const LANE: usize = GROUP.channel().unwrap().required_size().unwrap();
 const NODES: lrpc::Shape = lrpc::Shape::new(2, 64);
 /// A node with one lane.
 const NODE: node::Shape = node::Shape { counter_lines: 1, ..node::Shape::new(1, 4096) };
+/// A service of two places, two clients and a function.
+const SERVICE: service::Shape = service::Shape::new(GROUP, GROUP).clients(2).functions(1);
+/// Dead letters, two of them.
+const LETTERS: letters::Shape = letters::Shape::new(2, 64);
 const UNKNOWN: PartId = PartId { kind: Kind(900), role: 3 };
 
 fn path(name: &str) -> PathBuf {
@@ -270,6 +276,199 @@ fn node_v2(minimum: u32, required: bool) -> Vec<u8> {
     memory.bytes()
 }
 
+fn orders() -> service::Orders {
+    service::Orders {
+        incarnation: 3,
+        order: service::Order::Run,
+        helper: Some(0),
+        condition: service::Condition::Up,
+        restarts: 2,
+        cause: Some(service::Cause::Signalled(9)),
+        changed_ms: 1 << 40 | 5,
+    }
+}
+
+/// Orders for place 1, a worker there that counts and has something in hand, and a function.
+fn fill_control(layout: &ControlLayout<'_>) {
+    layout.orders(1).unwrap().writer().write(&orders());
+    let mut slot = layout.claim_worker(1, 3, owner(WORKER)).unwrap();
+    slot.update(&service::WorkerEntry::new(3, 77, 1 << 40));
+    slot.live(service::WorkerEntry::QUEUED).unwrap().store(4, std::sync::atomic::Ordering::Relaxed);
+    slot.keep();
+    let function = service::FunctionEntry { func_id: 1001, flags: 1, threshold_ms: 250 };
+    layout.functions().claim(owner(CALLER), &function).unwrap().keep();
+    layout.monitor(1).unwrap().writer().begin(&transaction()).unwrap();
+    layout.counters(1).unwrap().writers()[0].add(9);
+    layout.supervisor_counters().writers()[0].add(1);
+}
+
+fn control_v1() -> Vec<u8> {
+    let memory = Memory::new(SERVICE.control_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { ControlLayout::init_at(memory.region(), &SERVICE, owner(CALLER)) };
+    let (layout, control) = created.unwrap();
+    fill_control(&layout);
+    forget(control);
+    memory.bytes()
+}
+
+fn bells_v1() -> Vec<u8> {
+    let memory = Memory::new(SERVICE.bells_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { BellsLayout::init_at(memory.region(), &SERVICE, owner(CALLER)) };
+    let (layout, control) = created.unwrap();
+    layout.worker(1).unwrap().serve(0);
+    layout.worker(0).unwrap().set_sleepless(true);
+    layout.reserve_client(owner(WORKER)).unwrap().keep();
+    let mut second = layout.reserve_client(owner(3)).unwrap();
+    second.update(&service::ClientEntry::new(78, 1 << 40));
+    second.keep();
+    layout.announcer(1, 1).unwrap().announce(&FakePark::new());
+    layout.cancel(1, 1).unwrap().ask(7);
+    layout.client(1).unwrap().set_sleepless(true);
+    forget(control);
+    memory.bytes()
+}
+
+/// Where the newer service has its orders, how far apart, and what nobody knows.
+const NEWER_ROWS: u32 = 192;
+const NEWER_ROW: u32 = 128;
+
+/// As version 2 might be: a longer header of the service, something behind each row of orders, longer
+/// entries and more live words in the tables, more counters, and a part more.
+fn control_v2(minimum: u32, required: bool) -> Vec<u8> {
+    type Workers<'a> = SlotTable<'a, [u32; 8], 6>;
+    let rows = (NEWER_ROWS + 2 * NEWER_ROW) as u64;
+    let parts = [
+        NewPart::required(service::SERVICE, rows),
+        NewPart::required(service::WORKERS, Workers::required_size(2).unwrap() as u64),
+        NewPart { required, ..NewPart::optional(UNKNOWN, 64) },
+        NewPart::required(service::FUNCTIONS, Newer::required_size(1).unwrap() as u64),
+        NewPart::required(service::MONITORS, 3 * 64),
+        NewPart::required(service::COUNTERS, 5 * 64),
+    ];
+    type Newer<'a> = SlotTable<'a, [u32; 4], 1>;
+    let plan = Plan::new(Magic::SRVC, 2, &parts).min_reader(minimum).own([2, 2]);
+    let memory = Memory::new(plan.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &plan, owner(CALLER)) }.unwrap();
+    let at = |id| {
+        let part = creating.part(id).unwrap();
+        part.base().addr().get() - memory.base().addr().get()
+    };
+    let from = at(service::SERVICE);
+    let v1 = control_v1();
+    // The header, but for its version and where the rows are.
+    for word in (0..128).step_by(4) {
+        let old = u32::from_le_bytes(v1[256 + word..][..4].try_into().unwrap());
+        memory.set(from + word, old);
+    }
+    memory.set(from + 4, 2);
+    set(&memory, from + 28, &[NEWER_ROWS, NEWER_ROW]);
+    set(&memory, from + 36, &[0xdead_beef; 7]);
+    set(&memory, from + 104, &[0xdead_beef; 22]);
+    for row in 0..2 {
+        let row = from + (NEWER_ROWS + row * NEWER_ROW) as usize;
+        set(&memory, row + 64, &[0xdead_beef; 16]);
+    }
+    let tag = |tag| u32::from_le_bytes(tag);
+    let options = Options::new(2).tag(tag(*b"WORK"));
+    Workers::init_at(&creating.part(service::WORKERS).unwrap(), options).unwrap();
+    let options = Options::new(1).tag(tag(*b"FUNC"));
+    Newer::init_at(&creating.part(service::FUNCTIONS).unwrap(), options).unwrap();
+    set(&memory, at(UNKNOWN), &[0xdead_beef; 16]);
+    set(&memory, at(service::MONITORS) + 2 * 64, &[0xdead_beef; 16]);
+    set(&memory, at(service::COUNTERS) + 3 * 64, &[0xdead_beef; 32]);
+    forget(creating.publish());
+    memory.bytes()
+}
+
+/// As version 2 might be: longer entries and more live words of clients, larger parts, a part more.
+fn bells_v2(minimum: u32, required: bool) -> Vec<u8> {
+    type Newer<'a> = SlotTable<'a, [u32; 8], 3>;
+    let parts = [
+        NewPart::required(service::CANCELS, 3 * 64),
+        NewPart::required(service::CLIENTS, Newer::required_size(2).unwrap() as u64),
+        NewPart { required, ..NewPart::optional(UNKNOWN, 64) },
+        NewPart::required(service::READY, 3 * 64),
+        NewPart::required(service::CLIENT_BELLS, 3 * 64),
+        NewPart::required(service::WORKER_BELLS, 3 * 64),
+    ];
+    let plan = Plan::new(Magic::BELL, 2, &parts).min_reader(minimum).own([2, 2]);
+    let memory = Memory::new(plan.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &plan, owner(CALLER)) }.unwrap();
+    let options = Options::new(2).tag(u32::from_le_bytes(*b"CLNT"));
+    Newer::init_at(&creating.part(service::CLIENTS).unwrap(), options).unwrap();
+    for (id, offset) in [
+        (UNKNOWN, 0),
+        (service::CANCELS, 128),
+        (service::READY, 128),
+        (service::CLIENT_BELLS, 128),
+        (service::WORKER_BELLS, 128),
+    ] {
+        let part = creating.part(id).unwrap().base().addr().get() - memory.base().addr().get();
+        set(&memory, part + offset, &[0xdead_beef; 16]);
+    }
+    forget(creating.publish());
+    memory.bytes()
+}
+
+/// What the letter in the images says.
+fn entry() -> LetterEntry {
+    LetterEntry {
+        func_id: 1001,
+        worker: 2,
+        worker_pid: 77,
+        cause: [2, 11],
+        attempt: 1,
+        client_pid: 78,
+        length: 4,
+        ..LetterEntry::new(7 << 40 | 9)
+    }
+    .at(1_700_000_000_123)
+}
+
+fn letters_v1() -> Vec<u8> {
+    let memory = Memory::new(LETTERS.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let created = unsafe { LettersLayout::init_at(memory.region(), LETTERS, owner(CALLER)) };
+    let (letters, control) = created.unwrap();
+    letters.keep(control.owner(), entry(), b"kept").unwrap();
+    drop(control);
+    memory.bytes()
+}
+
+/// As version 2 might be: entries of 64 bytes, two live words, a part more, and something behind
+/// the messages.
+fn letters_v2(minimum: u32, required: bool) -> Vec<u8> {
+    type Newer<'a> = SlotTable<'a, [u32; 16], 2>;
+    let unknown = NewPart { required, ..NewPart::optional(UNKNOWN, 64) };
+    let parts = [
+        NewPart::required(letters::TABLE, Newer::required_size(2).unwrap() as u64),
+        unknown,
+        NewPart::required(letters::MESSAGES, 2 * 64 + 64).aligned(4096),
+    ];
+    let plan = Plan::new(Magic::LETT, 2, &parts).min_reader(minimum).own([2, 64]);
+    let memory = Memory::new(plan.required_size().unwrap(), 0);
+    // SAFETY: nobody else creates anything in this memory.
+    let creating = unsafe { Segment::create(memory.region(), &plan, owner(CALLER)) }.unwrap();
+    let tag = u32::from_le_bytes(*b"LETT");
+    let part = creating.part(letters::TABLE).unwrap();
+    let table = Newer::init_at(&part, Options::new(2).tag(tag)).unwrap();
+    set(&memory, 4096, &[u32::from_le_bytes(*b"kept")]);
+    set(&memory, 4096 + 128, &[0xdead_beef; 16]);
+    drop(creating.publish());
+    let mut words = [0xdead_beef; 16];
+    let known: [u32; 12] = zerocopy::transmute!(entry());
+    words[..12].copy_from_slice(&known);
+    let mut slot = table.reserve(letters::KEPT).unwrap();
+    slot.live(1).unwrap().store(9, std::sync::atomic::Ordering::Relaxed);
+    slot.update(&words);
+    slot.keep();
+    memory.bytes()
+}
+
 /// A kind of segment whose version 2 had no part B yet; version 3 has.
 const A: PartId = PartId { kind: Kind(500), role: 0 };
 const B: PartId = PartId { kind: Kind(500), role: 1 };
@@ -286,7 +485,7 @@ fn segment_v2() -> Vec<u8> {
 }
 
 /// Every file, and what makes it.
-fn images() -> [(&'static str, Vec<u8>); 13] {
+fn images() -> [(&'static str, Vec<u8>); 25] {
     [
         ("phoenix-v1", phoenix_v1()),
         ("phoenix-v2-readable", phoenix_v2([1, 1], false)),
@@ -301,6 +500,18 @@ fn images() -> [(&'static str, Vec<u8>); 13] {
         ("node-v2-readable", node_v2(1, false)),
         ("node-v2-required-part", node_v2(1, true)),
         ("node-v2-newer-reader", node_v2(2, false)),
+        ("control-v1", control_v1()),
+        ("control-v2-readable", control_v2(1, false)),
+        ("control-v2-required-part", control_v2(1, true)),
+        ("control-v2-newer-reader", control_v2(2, false)),
+        ("bells-v1", bells_v1()),
+        ("bells-v2-readable", bells_v2(1, false)),
+        ("bells-v2-required-part", bells_v2(1, true)),
+        ("bells-v2-newer-reader", bells_v2(2, false)),
+        ("letters-v1", letters_v1()),
+        ("letters-v2-readable", letters_v2(1, false)),
+        ("letters-v2-required-part", letters_v2(1, true)),
+        ("letters-v2-newer-reader", letters_v2(2, false)),
     ]
 }
 
@@ -481,6 +692,136 @@ fn a_newer_node() {
         let memory = load(name);
         let before = memory.bytes();
         assert_eq!(node(memory).map(drop), Err(wanted), "{name}");
+        assert!(memory.bytes() == before, "{name}: written to while declining");
+    }
+}
+
+fn check_control(layout: &ControlLayout<'_>) {
+    assert_eq!(*layout.shape(), SERVICE);
+    assert_eq!(layout.orders(1).unwrap().read(), Ok(orders()));
+    assert_eq!(layout.orders(0).unwrap().read(), Ok(service::Orders::default()));
+    let worker = layout.workers().read(1).unwrap().unwrap();
+    assert_eq!(
+        (worker.owner, worker.entry),
+        (owner(WORKER), service::WorkerEntry::new(3, 77, 1 << 40))
+    );
+    assert_eq!(layout.workers().live(worker.key, service::WorkerEntry::QUEUED), Some(4));
+    let function = layout.function(1001).unwrap();
+    assert!(function.is_idempotent() && function.threshold_ms == 250);
+    let seen = layout.monitor(1).unwrap().snapshot().unwrap();
+    assert!(seen.is_processing() && seen.transaction() == Some(transaction()));
+    assert_eq!(layout.counters(1).unwrap().values()[..2], [9, 0]);
+    assert_eq!(layout.supervisor_counters().values()[..2], [1, 0]);
+}
+
+#[test]
+fn a_service_of_this_version() {
+    check_control(&ControlLayout::attach(load("control-v1").region()).unwrap());
+    let bells = BellsLayout::attach(load("bells-v1").region()).unwrap();
+    let worker = bells.worker(1).unwrap();
+    assert_eq!((worker.server(), worker.is_sleepless()), (Some(0), false));
+    assert_eq!(worker.ready().marked().collect::<Vec<_>>(), [1]);
+    assert!(bells.worker(0).unwrap().is_sleepless() && bells.client(1).unwrap().is_sleepless());
+    assert_eq!(bells.clients().owner(0), Some(owner(WORKER)));
+    let client = bells.clients().read(1).unwrap().unwrap();
+    assert_eq!((client.owner, client.entry), (owner(3), service::ClientEntry::new(78, 1 << 40)));
+    assert!(bells.cancel(1, 1).unwrap().is_asked(7) && !bells.cancel(0, 1).unwrap().is_asked(7));
+}
+
+/// All that a service's processes do, in segments of a newer one: they use what they know, and
+/// touch nothing of the rest.
+#[test]
+fn a_newer_service() {
+    let unknown = |memory: &Memory| {
+        let bytes = memory.bytes();
+        let words = bytes.chunks_exact(4).map(|bytes| bytes == 0xdead_beefu32.to_le_bytes());
+        words.filter(|unknown| *unknown).count()
+    };
+    let memory = load("control-v2-readable");
+    let before = unknown(memory);
+    let layout = ControlLayout::attach(memory.region()).unwrap();
+    assert_eq!(layout.segment().version(), 2);
+    fill_control(&layout);
+    check_control(&layout);
+    assert_eq!((unknown(memory), before), (before, 16 + 7 + 22 + 32 + 16 + 32));
+    // The line behind the last place's is the supervisor's, in a newer segment too.
+    let memory = load("bells-v2-readable");
+    let before = unknown(memory);
+    let layout = BellsLayout::attach(memory.region()).unwrap();
+    for client in 0..2 {
+        let mut slot = layout.reserve_client(owner(3)).unwrap();
+        slot.update(&service::ClientEntry::new(78, 1));
+        slot.keep();
+        for place in 0..2 {
+            layout.worker(place).unwrap().serve(1 - place);
+            let rung = layout.announcer(place, client).unwrap().announce(&FakePark::new());
+            assert_eq!(rung, 1 - place);
+            layout.cancel(place, client).unwrap().ask(7);
+            assert!(layout.worker(place).unwrap().ready().is_marked(client as usize));
+        }
+        layout.client(client).unwrap().set_sleepless(true);
+    }
+    assert!(layout.reserve_client(owner(3)).is_err(), "there are two places");
+    assert_eq!((unknown(memory), before), (before, 5 * 16));
+
+    let declined = [
+        ("v2-required-part", SegmentError::UnknownPart(UNKNOWN)),
+        ("v2-newer-reader", SegmentError::NewerRequired { found: 2, wanted: 1 }),
+    ];
+    for (name, wanted) in declined {
+        let (control, bells) = (load(&format!("control-{name}")), load(&format!("bells-{name}")));
+        let before = (control.bytes(), bells.bytes());
+        assert_eq!(ControlLayout::attach(control.region()).map(drop), Err(wanted), "{name}");
+        assert_eq!(BellsLayout::attach(bells.region()).map(drop), Err(wanted), "{name}");
+        assert!(before == (control.bytes(), bells.bytes()), "{name}: written to while declining");
+    }
+}
+
+/// The letter in the image is read, another is kept beside it, and both go.
+fn check_letters(memory: &'static Memory) {
+    let letters = LettersLayout::attach(memory.region()).unwrap();
+    assert_eq!(letters.shape(), LETTERS);
+    let found: Vec<_> = letters.iter().map(Result::unwrap).collect();
+    assert_eq!(found.iter().map(|letter| letter.entry).collect::<Vec<_>>(), [entry()]);
+    let mut buffer = [0; 64];
+    assert_eq!(letters.payload(found[0].key, &mut buffer), Ok(Some(4)));
+    assert_eq!(&buffer[..4], b"kept");
+    let control = letters.segment().claim_control(owner(3)).unwrap();
+    assert_eq!(letters.take_over().letters, 1);
+    assert_eq!(letters.keep(owner(3), entry(), b"kept"), Ok(found[0].key), "it is there");
+    let second = letters.keep(owner(3), entry(), b"another").unwrap();
+    assert!(letters.keep(owner(3), entry(), b"a third one").is_err(), "there is room for two");
+    for key in [found[0].key, second] {
+        assert_eq!(letters.ask_to_drop(key), Ok(true));
+    }
+    assert_eq!(letters.sweep_dropped(|_, _| {}), 2);
+    drop(control);
+}
+
+#[test]
+fn letters_of_this_version() {
+    check_letters(load("letters-v1"));
+}
+
+#[test]
+fn newer_letters() {
+    let memory = load("letters-v2-readable");
+    let before = memory.bytes();
+    check_letters(memory);
+    let after = memory.bytes();
+    // Header and three entries, 2 slots of 192 bytes, and what is unknown.
+    let unknown = 192 + 64 + 2 * 192;
+    for at in (0..28).chain(32..192 + 64).chain(unknown..4096).chain(4096 + 128..before.len()) {
+        assert_eq!(before[at], after[at], "byte {at}, which is none of its business");
+    }
+    for (name, wanted) in [
+        ("letters-v2-required-part", SegmentError::UnknownPart(UNKNOWN)),
+        ("letters-v2-newer-reader", SegmentError::NewerRequired { found: 2, wanted: 1 }),
+        ("node-v1", SegmentError::WrongMagic { found: Magic::NODE, wanted: Magic::LETT }),
+    ] {
+        let memory = load(name);
+        let before = memory.bytes();
+        assert_eq!(LettersLayout::attach(memory.region()).map(drop), Err(wanted), "{name}");
         assert!(memory.bytes() == before, "{name}: written to while declining");
     }
 }

@@ -9,7 +9,7 @@ use shm_primitives::part::{ClaimError, Corrupt, Kind};
 use shm_primitives::region::Region;
 use shm_primitives::segment::{
     Control, ENTRY, HEADER, Known, MAX_PARTS, Magic, NewPart, PartId, Plan, Segment, SegmentError,
-    State,
+    State, give_up,
 };
 use std::collections::BTreeSet;
 
@@ -231,7 +231,7 @@ fn spoilt_segments() {
         (&[(at::MIN_READER, 4)], NewerRequired { found: 4, wanted: 3 }),
         (&[(at::STATE, 2)], Closing { owner: by }),
         (&[(at::STATE, 2), (at::OWNER, 9)], Closing { owner: None }),
-        (&[(at::STATE, 0)], corrupt("state of the segment", 0, 2)),
+        (&[(at::STATE, 0)], corrupt("state of the segment", 0, 3)),
         (&[(at::SIZE, 1025)], TooSmall { found: 1024, wanted: 1025 }),
         (&[(at::TABLE, 60)], corrupt("offset of the table of parts", 60, 64)),
         (&[(at::TABLE, 66)], corrupt("offset of the table of parts", 66, 64)),
@@ -304,6 +304,43 @@ fn closing() {
     drop(control);
     assert_eq!(segment.confirm(), Err(closing(None)));
     assert_eq!(segment.owner(), Ok(None));
+}
+
+/// Given up with the proof of its owner's death, and not otherwise; a segment that was closing
+/// stays so.
+#[test]
+fn given_up() {
+    let wrong = Magic(1);
+    for closing in [false, true] {
+        let (memory, mut control) = created();
+        let attach = || Segment::attach(memory.region(), &KNOWN);
+        let segment = attach().unwrap();
+        if closing {
+            control.close();
+        }
+        let before = segment.state();
+        control.keep();
+        let region = memory.region();
+        assert_eq!(give_up(&region, MINE, dead(6)), Ok(false));
+        assert!(matches!(
+            give_up(&region, wrong, dead(5)),
+            Err(SegmentError::WrongMagic { wanted, .. }) if wanted == wrong
+        ));
+        assert_eq!(segment.state(), before, "another's");
+        for _ in 0..2 {
+            assert_eq!(give_up(&region, MINE, dead(5)), Ok(true));
+            assert_eq!(segment.owner(), Ok(Some(owner(5))), "to be found by");
+            if closing {
+                assert_eq!(segment.state(), Ok(State::Closing));
+                continue;
+            }
+            assert_eq!(segment.state(), Ok(State::GivenUp));
+            let error = SegmentError::GivenUp { owner: Some(owner(5)) };
+            assert_eq!(segment.confirm(), Err(error));
+            assert_eq!(attach().map(drop), Err(error));
+            assert!(error.to_string().contains("dead"), "{error}");
+        }
+    }
 }
 
 /// Created anew in the same memory it is another one, in the next epoch.

@@ -4,7 +4,7 @@ use rustix::process::getpid;
 use std::cell::UnsafeCell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static GATE: Mutex<()> = Mutex::new(());
 
@@ -42,9 +42,7 @@ pub(crate) struct Process(u64);
 /// Asked for each message, so that it makes no system call but for the first time in a process.
 #[inline]
 pub(crate) fn this_process() -> Process {
-    let known = KNOWN.load(Acquire);
-    // SAFETY: null, or a word that is never taken away.
-    match unsafe { known.as_ref() }.map(|word| word.load(Relaxed)) {
+    match known().map(|word| word.load(Relaxed)) {
         None | Some(0) => ask(),
         Some(known) => Process(known),
     }
@@ -55,24 +53,35 @@ fn ask() -> Process {
     register();
     let pid = getpid().as_raw_nonzero().get().cast_unsigned();
     let this = u64::from(pid) << 32 | u64::from(FORKS.load(Relaxed));
-    // Without a lock, which a child might find taken: should two threads come here first, one page
-    // too many stays.
-    if KNOWN.load(Acquire).is_null()
-        && let Some(word) = memory_of_one_process()
-    {
-        let word = std::ptr::from_ref(word).cast_mut();
-        let _ = KNOWN.compare_exchange(std::ptr::null_mut(), word, Release, Relaxed);
+    if known().is_none() {
+        make_known();
     }
-    // SAFETY: null, or a word that is never taken away.
-    if let Some(word) = unsafe { KNOWN.load(Acquire).as_ref() } {
+    if let Some(word) = known().filter(|word| !std::ptr::eq(*word, &NO_MEMORY)) {
         word.store(this, Relaxed);
     }
     Process(this)
 }
 
-/// Where the answer stands, once it is known; 0 there before. Where there is no such memory the
-/// kernel is asked each time.
+/// Where the answer stands once it is known; 0 before. Null before it was
+/// first asked for. No `OnceLock`: a fork may be made while another thread is just making this,
+/// and would wait for that thread, which it has not.
 static KNOWN: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What stands there where there is no such memory: nothing, so that the kernel is asked each time.
+static NO_MEMORY: AtomicU64 = AtomicU64::new(0);
+
+#[inline]
+fn known() -> Option<&'static AtomicU64> {
+    // SAFETY: null, or a word that lives as long as the process, whose making happened before.
+    unsafe { KNOWN.load(Acquire).as_ref() }
+}
+
+fn make_known() {
+    let made = memory_of_one_process().unwrap_or(&NO_MEMORY);
+    let word = std::ptr::from_ref(made).cast_mut();
+    // One of another thread that was faster is as good, and this page is one too many then.
+    let _ = KNOWN.compare_exchange(std::ptr::null_mut(), word, Release, Relaxed);
+}
 
 /// A word that the kernel makes zero in each child that has a copy of this memory: by whatever
 /// call it is made.
@@ -124,12 +133,133 @@ pub(crate) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// The process that registers the functions, or [`DONE`]; 0 before. No `Once`, for the same reason
+/// as above.
+static REGISTERING: AtomicU32 = AtomicU32::new(0);
+/// No process has this number.
+const DONE: u32 = u32::MAX;
+/// How often to let another thread go first that is just about it.
+const LOOKS: u32 = 100;
+
 fn register() {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        // SAFETY: functions without arguments, which live as long as the process does. If libc
-        // has no memory left for the entry, forks are not held up: what is written above of the
-        // bare system call holds for them then.
-        unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
-    });
+    if REGISTERING.load(Acquire) == DONE {
+        return;
+    }
+    let this = getpid().as_raw_nonzero().get().cast_unsigned();
+    for _ in 0..LOOKS {
+        match REGISTERING.compare_exchange(0, this, Acquire, Acquire) {
+            Ok(_) => {
+                // SAFETY: functions without arguments, which live as long as the process does. If
+                // libc has no memory left for the entry, forks are not held up: what is written
+                // above of the bare system call holds for them then.
+                unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
+                REGISTERING.store(DONE, Release);
+                return;
+            }
+            Err(found) if found == this => std::thread::yield_now(),
+            // Done; or this is a fork of a process whose other thread was just about it.
+            Err(_) => break,
+        }
+    }
+    // So it is in a fork that has its parent's number, too. That thread may have come to its end
+    // or not: again might be twice, and a lock be taken twice then.
+    REGISTERING.store(DONE, Release);
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    /// A fork that is made while another thread asks for the first time does not wait for that
+    /// thread, which it has not.
+    #[test]
+    fn a_fork_while_it_is_first_asked() {
+        const TEST: &str = "fork::tests::a_fork_while_it_is_first_asked";
+        const ROUND: &str = "SHM_TEST_ROUND";
+        if let Ok(round) = std::env::var(ROUND) {
+            return fork_while_it_is_asked(round.parse().unwrap());
+        }
+        for round in 0..8 {
+            let mut alone = Command::new(std::env::current_exe().unwrap());
+            alone.args([TEST, "--exact", "--nocapture", "--test-threads=1"]);
+            let done = alone.env(ROUND, round.to_string()).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+    }
+
+    fn fork_while_it_is_asked(round: u32) {
+        take_time_to_fork();
+        let (there, begin) = (&AtomicU32::new(0), &AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                there.store(1, Relaxed);
+                while begin.load(Relaxed) == 0 {}
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(50) * round {}
+                this_process();
+            });
+            while there.load(Relaxed) == 0 {
+                std::thread::yield_now();
+            }
+            begin.store(1, Relaxed);
+            // SAFETY: the child calls what is made for it, and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends this child, if it hangs too.
+                unsafe { libc::alarm(20) };
+                let found = this_process();
+                // SAFETY: as above.
+                unsafe {
+                    libc::_exit(i32::from(!found.has_pid(getpid()) || found != this_process()))
+                };
+            }
+            let mut status = 0;
+            // SAFETY: our own child, and a word for its status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "14: it has hung");
+        });
+        assert!(this_process().has_pid(getpid()));
+    }
+
+    impl Process {
+        fn has_pid(self, pid: rustix::process::Pid) -> bool {
+            self.0 >> 32 == u64::from(pid.as_raw_nonzero().get().cast_unsigned())
+        }
+    }
+
+    /// Memory that is copied before that of the program: so long is whoever maps something kept
+    /// waiting by the kernel.
+    fn take_time_to_fork() {
+        let (low, length) = (std::ptr::without_provenance_mut(1 << 32), 64 << 20);
+        let (both, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::FIXED_NOREPLACE);
+        // SAFETY: mapped where nothing is; nobody else knows of it.
+        unsafe {
+            let memory = mmap_anonymous(low, length, both, MapFlags::PRIVATE | flags).unwrap();
+            madvise(memory, length, Advice::LinuxNoHugepage).unwrap();
+            memory.cast::<u8>().write_bytes(1, length);
+        }
+    }
+
+    /// What a fork finds that was made while another thread registered the functions.
+    #[test]
+    fn a_fork_while_another_thread_registers() {
+        const TEST: &str = "fork::tests::a_fork_while_another_thread_registers";
+        if std::env::var_os("SHM_TEST_ALONE").is_none() {
+            let mut alone = Command::new(std::env::current_exe().unwrap());
+            alone.args([TEST, "--exact", "--nocapture", "--test-threads=1"]);
+            let done = alone.env("SHM_TEST_ALONE", TEST).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            return;
+        }
+        // SAFETY: ends this process if it hangs.
+        unsafe { libc::alarm(20) };
+        for other in [1, std::process::id()] {
+            REGISTERING.store(other, Relaxed);
+            assert!(this_process().has_pid(getpid()));
+            without_forks(|| ());
+        }
+    }
 }

@@ -242,16 +242,48 @@ impl Member {
     ///
     /// From now on this process touches nothing that it held under [`id`](Self::id): whoever
     /// finds that id somewhere gets the proof that it does not.
-    pub unsafe fn leave(mut self) -> Result<bool, MemberError> {
+    pub unsafe fn leave(self) -> Result<bool, MemberError> {
+        // SAFETY: passed on.
+        Ok(unsafe { self.leave_saying() }? == Left::Nobody)
+    }
+
+    /// The same, and says who is left.
+    ///
+    /// # Safety
+    ///
+    /// As [`leave`](Self::leave).
+    pub(crate) unsafe fn leave_saying(mut self) -> Result<Left, MemberError> {
         // SAFETY: once, and `self` is not used through it again.
         unsafe { ManuallyDrop::drop(&mut self.membership) };
         let table = &self.table;
-        match self.segment.unlink_own(|_| is_empty(table)) {
+        let mut left = Left::Others;
+        let removed = self.segment.unlink_own(|_| {
+            if is_empty(table)? {
+                left = Left::Nobody;
+            } else if is_deserted(table, |_| ())? {
+                // Of two that leave at once, the second sees it: its own lock had fallen before.
+                left = Left::Dead;
+            }
+            Ok(left == Left::Nobody)
+        });
+        match removed {
+            Ok(_) => Ok(left),
             // It is another's by now, or nobody's.
-            Err(MemberError::Segment(SegmentError::NotFound { .. })) => Ok(false),
-            other => other,
+            Err(MemberError::Segment(SegmentError::NotFound { .. })) => Ok(Left::Others),
+            Err(error) => Err(error),
         }
     }
+}
+
+/// Whose records there are when a member has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Left {
+    /// There are none, and the segment is gone.
+    Nobody,
+    /// None but dead ones'.
+    Dead,
+    /// Living ones', as it was.
+    Others,
 }
 
 impl fmt::Debug for Member {

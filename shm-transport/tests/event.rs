@@ -3,6 +3,7 @@
 
 #[path = "peer/mod.rs"]
 mod peer;
+mod segment_help;
 
 use peer::{Counting, PATIENCE, Shared, eventually, owner};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -2,8 +2,10 @@
 //! whose name is no text, one whose first thread has ended.
 #![cfg(target_os = "linux")]
 
+mod common;
 mod segment_help;
 
+use common::fork::in_a_fork;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use segment_help::{PAGE, Place, name};
 use shm_primitives::wake::WakeWord;
@@ -12,29 +14,9 @@ use shm_transport::liveness::ProcessIdentity;
 use shm_transport::member::Member;
 use shm_transport::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// What a forked child answers: 0 to 99 by its own will, else how it was killed.
-fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child uses nothing that another thread may have locked but what libc's own
-    // handlers see to, and ends without running what is not its own.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: ends this child if it hangs.
-        unsafe { libc::alarm(20) };
-        let answer = catch_unwind(AssertUnwindSafe(child)).unwrap_or(99);
-        // SAFETY: ends it without the destructors of the parent's.
-        unsafe { libc::_exit(answer) };
-    }
-    assert!(pid > 0);
-    let mut status = 0;
-    // SAFETY: our own child.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + status }
-}
 
 /// The addresses of a mapping are free in a forked child, and may be something else's by then.
 #[test]

@@ -1,6 +1,7 @@
 //! The models, a file for each structure.
 
 pub mod channel;
+pub mod completion;
 pub mod counter;
 #[cfg(crash_points)]
 pub mod crash;
@@ -11,6 +12,8 @@ pub mod part;
 pub mod pool;
 pub mod ready;
 pub mod segment;
+pub mod service;
+pub mod sleepless;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -30,6 +33,9 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         pool::MODELS,
         counter::MODELS,
         lane::MODELS,
+        service::MODELS,
+        sleepless::MODELS,
+        completion::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

@@ -198,6 +198,38 @@ models! {
         });
     }
 
+    /// The same of memory that goes with a slot and was written before its entry: what is read
+    /// between finding the entry and its confirmation is that tenancy's.
+    fn table_confirm() {
+        explore(|| {
+            let (_memory, table) = table(1);
+            let beside = Lent::new(AtomicU32::new(0));
+            // SAFETY: it is dropped after the join.
+            let word = unsafe { beside.get() };
+            let mut slot = table.reserve(owner(FIRST)).unwrap();
+            let changing = thread::spawn(move || {
+                word.store(1, Relaxed);
+                slot.update(&entry(1));
+                slot.release();
+                let mut slot = table.reserve(owner(SECOND)).unwrap();
+                word.store(2, Relaxed);
+                slot.update(&entry(2));
+                slot.keep()
+            });
+            let seen = table.read(0);
+            check!(seen.is_ok(), "busy");
+            if let Some(found) = seen.unwrap() {
+                let read = word.load(Relaxed);
+                if table.confirm(found.key) {
+                    check_eq!(read, found.entry[0], "what goes with the entry");
+                }
+            }
+            changing.join().unwrap();
+            check_eq!(table.confirm(SlotKey::new(0, 1)), false, "after it");
+            check!(table.confirm(SlotKey::new(0, 2)), "the last tenancy goes on");
+        });
+    }
+
     /// The same of a live word: it is never the next tenant's.
     fn table_tenant_live() {
         explore(|| {

@@ -2,6 +2,8 @@
 
 use super::reply::{REPLY_HEADER, footprint};
 use super::{Client, Lane, Worker};
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+use crate::message::MsgHeader;
 use crate::identity::{Dead, OwnerId};
 use crate::part::{AttachError, ClaimError, End, LINE, PartHeader, check_region};
 use crate::region::Region;
@@ -251,6 +253,15 @@ impl<'a> WorkerChannel<'a> {
     /// estimate, as [`FrameRingRef::queued`] says.
     pub fn queued(&self) -> usize {
         self.requests.queued()
+    }
+
+    /// The header of the request that is next, or in hand, for somebody who has neither end.
+    /// A hint: believe it of the call that the worker's [monitor](crate::monitor) named before, told
+    /// by its sequence id.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub fn in_hand(&self) -> Option<MsgHeader> {
+        let header = MsgHeader::from_bytes(self.requests.glance()?);
+        header.is_valid().then_some(header)
     }
 
     /// Who has the client's two ends: the requests' writer and the responses' reader. Only a

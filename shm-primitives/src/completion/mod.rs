@@ -13,12 +13,13 @@
 //! # Memory
 //!
 //! Of one process alone: nothing here is shared with another, and all of it ends with its process.
+//! So the order of the three is the compiler's.
 //!
 //! ```text
-//! offset  size
-//!      0     4  state   see below
-//!      4     8  bell    a wake word: where who waits for the call parks
-//!               result  an `Option<T>`, after that alignment
+//! size
+//!    4  state   see below
+//!    8  bell    a wake word: where who waits for the call parks
+//!       result  an `Option<T>`
 //!
 //! state:
 //!  31              6 5        3 2       0

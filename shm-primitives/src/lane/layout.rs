@@ -252,6 +252,7 @@ impl<'a> Lanes<'a> {
     /// # Errors
     ///
     /// What stands there is no lane, or it has been taken up and not finished: see [`OpenError`].
+    /// Such a one can be [discarded](Self::discard) when its sender has ended.
     pub fn adopt(&self, lane: u32) -> Result<Option<LaneReader<'a>>, OpenError> {
         let Some(found) = self.table.read(lane).map_err(OpenError::Busy)? else { return Ok(None) };
         let Some((head, ring)) = self.parts_of(lane) else { return Ok(None) };
@@ -260,6 +261,28 @@ impl<'a> Lanes<'a> {
         let ring = ring.map_err(OpenError::Ring)?;
         let reader = ring.claim_reader(self.receiver).map_err(OpenError::End)?;
         Ok(Some(LaneReader::new(self.clone(), found, head, reader)))
+    }
+
+    /// Gives lane `lane` back, to be anybody's, without having taken it up: for the receiver, and a
+    /// lane that it could not [adopt](Self::adopt), or does not want. Not before the sender has
+    /// left or was [recovered](Self::recover); whether it did. `clear` is told its number before
+    /// anybody can take it, as in [`finish_with`](LaneReader::finish_with).
+    ///
+    /// # Safety
+    ///
+    /// Nobody has a [`LaneReader`] of this lane, and nobody takes it up or discards it meanwhile:
+    /// whoever reserves it next makes a new ring where this one was.
+    pub unsafe fn discard(&self, lane: u32, clear: impl FnOnce(u32)) -> bool {
+        let (table, receiver) = (self.table, self.receiver);
+        if table.owner(lane) != Some(receiver) {
+            return false;
+        }
+        // One without an entry is being recovered at this moment, by whoever releases it then.
+        let Ok(Some(found)) = table.read(lane) else { return false };
+        let Some(slot) = table.resume(found.key, receiver) else { return false };
+        clear(lane);
+        slot.release();
+        true
     }
 
     /// Takes what a dead sender had: lanes that it had not opened are nobody's again, opened ones

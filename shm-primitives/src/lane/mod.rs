@@ -44,6 +44,18 @@
 //! slot has the lane to itself. That a slot was handed over is seen after all that was written
 //! into the ring before.
 //!
+//! # Receivers that never sleep
+//!
+//! Such a one ([`sleepless`](Lanes::sleepless)) looks at its lanes again and again, and now and
+//! then at all that are claimed. A sender that finds its bit set then makes no fence: what it has
+//! published is whole and in order by the ring's and the slot's own orderings, and is found by a
+//! later look, though not by any certain one. If the bit is being cleared at this moment it may
+//! stay clear beside a message; so a receiver that leaves lanes out until their bits are set has
+//! to look into these too, in bounded time. A sender that finds its bit clear makes the fence.
+//!
+//! Nobody is woken so. Where a receiver sleeps after all, a message to it may wait until its sleep
+//! ends by itself, after 100 ms at the most; none is lost.
+//!
 //! # Crash
 //!
 //! | who dies | where | what is left |
@@ -57,7 +69,10 @@
 //! # Trust
 //!
 //! Both ends keep the protocol, as the contract of [`Lanes::new`] says. Table, bitmap and words
-//! stand anything; rings check what they read.
+//! stand anything; rings check what they read. A lane in which something stands that no sender
+//! writes is not read any more, and comes back when its sender has ended: by
+//! [`discard_with`](LaneReader::discard_with), or by [`discard`](Lanes::discard) where it could not
+//! even be taken up.
 //!
 //! # Example
 //!

@@ -79,11 +79,22 @@ impl<'a> LaneReader<'a> {
     /// while `clear` runs, which is told its number: that is the moment to give the memory back
     /// to the system.
     #[must_use = "what is given back is a lane that goes on"]
-    pub fn finish_with(mut self, clear: impl FnOnce(u32)) -> Option<Self> {
+    pub fn finish_with(self, clear: impl FnOnce(u32)) -> Option<Self> {
+        self.give_back(false, clear)
+    }
+
+    /// The same whatever is left to read: for a lane in which something stands that no sender
+    /// writes, and of which the end may never be reached.
+    #[must_use = "what is given back is a lane that goes on"]
+    pub fn discard_with(self, clear: impl FnOnce(u32)) -> Option<Self> {
+        self.give_back(true, clear)
+    }
+
+    fn give_back(mut self, unread: bool, clear: impl FnOnce(u32)) -> Option<Self> {
         let receiver = self.lanes.receiver();
         // Acquire: what the sender had written before it left is seen from here on.
         let Some(slot) = self.lanes.table().resume(self.key, receiver) else { return Some(self) };
-        if self.reader.corruption().is_none() && !self.reader.is_empty() {
+        if !unread && self.reader.corruption().is_none() && !self.reader.is_empty() {
             slot.keep();
             return Some(self);
         }

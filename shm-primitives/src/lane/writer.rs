@@ -123,6 +123,15 @@ impl<'a> LaneWriter<'a> {
         self.parts().0
     }
 
+    /// The end of the ring, to look at.
+    #[inline(always)]
+    pub fn ring_ref(&self) -> &Writer<'a> {
+        match &self.writer {
+            Some(writer) => writer,
+            None => unreachable!("taken by drop alone"),
+        }
+    }
+
     /// The end of the ring, and what tells the receiver: for one who keeps a grant until it is
     /// committed, and announces it then.
     #[inline(always)]

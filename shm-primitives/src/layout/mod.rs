@@ -6,10 +6,12 @@
 //! | `LRPC` | [`lrpc`] | a registry of nodes, and a piece of memory for each |
 //! | `NODE` | [`node`] | what one node receives: a lane for each sender |
 //! | `SRVC`, `BELL` | [`service`] | what all processes of a service have in common: places, orders, bells |
+//! | `LETT` | [`letters`] | the dead letters of a service |
 //!
 //! Each is a [`segment`](crate::segment): header, table, and parts with headers of their own. And
 //! [`HeartbeatPool`] is a part for any of them.
 
+pub mod letters;
 pub mod lrpc;
 pub mod node;
 pub mod phoenix;

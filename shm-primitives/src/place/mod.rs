@@ -62,7 +62,7 @@
 //! | client, or whoever changes what a sweep finds | who takes the lanes of place *p* up |
 //! |---|---|
 //! | changes it: publishes a request in the lane, gives the worker's end of it back | stores itself in the server word of *p* |
-//! | **fence** ([`published`]) | **fence** |
+//! | **fence** ([`published`](crate::wake::published)) | **fence** |
 //! | sets its ready bit of *p* | sweeps: looks into all lanes of *p* |
 //! | loads the server word of *p*, and notifies the bell of whom it finds there | |
 //!
@@ -83,10 +83,12 @@
 //! each sweep, by [`keep`](WorkerBell::keep), and stores itself again: that delay is paid once.
 //!
 //! **Workers that never sleep** need no fence. A client that finds its bit set and the *server*
-//! sleepless does not fence either; what it published is found by the next of the sweeps that
-//! such a worker does again and again. At the moment when the lanes pass from such a worker to
-//! one that sleeps, a client may still see the former, and a request waits for the end of the
-//! latter's sleep: 100 ms, once.
+//! sleepless does not fence either. What it published is found by a later of the looks that such
+//! a worker takes again and again, though not by any certain one; and since the bit may be being
+//! cleared at this moment, one that leaves lanes out until their bits are set has to look into
+//! these too, in bounded time. At the moment when the lanes pass from such a worker to one that
+//! sleeps, a client may still see the former, and a request waits for the end of the latter's
+//! sleep: 100 ms, once.
 //!
 //! # Cancelling
 //!
@@ -147,10 +149,6 @@ pub use bell::{Bells, ClientBell, ClientLine, WorkerBell, WorkerLine};
 pub use cancel::CancelWord;
 pub use cause::Cause;
 pub use orders::{Condition, Order, Orders, OrdersError, OrdersRow, OrdersWriter};
-
-// For the documentation above.
-#[allow(unused_imports)]
-use crate::wake::published;
 
 use crate::sync::sites;
 

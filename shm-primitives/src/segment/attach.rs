@@ -5,7 +5,7 @@ use super::{
     ALIGNMENT_SHIFT, ATTACH, CLOSING, CONFIRM, ENTRY, HEADER, MAX_ALIGNMENT, MAX_PARTS, Magic,
     PartId, RELEASE, REQUIRED, ROLE_SHIFT, SegmentError, State, at,
 };
-use crate::identity::OwnerId;
+use crate::identity::{Dead, OwnerId};
 use crate::part::{Corrupt, Kind, decode_owner};
 use crate::region::Region;
 use crate::sync::{crash, fence, with_read_modify_write};
@@ -13,7 +13,6 @@ use core::fmt;
 
 with_read_modify_write! {
     use super::CLAIM;
-    use crate::identity::Dead;
     use crate::part::ClaimError;
 }
 
@@ -165,8 +164,16 @@ impl<'a, const N: usize> Segment<'a, N> {
     /// # Errors
     ///
     /// The word is no state.
+    #[inline]
     pub fn state(&self) -> Result<State, Corrupt> {
         State::from_word(self.words.get(at::STATE))
+    }
+
+    /// Whether it is ready; a word that is no state is none that says so. Also a hint, and cheaper
+    /// than [`state`](Self::state), for who asks at each message.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.words.get(at::STATE) == State::Ready.word()
     }
 
     /// Who may close it; `None` for nobody. Only a hint unless the owner is the caller.
@@ -184,7 +191,7 @@ impl<'a, const N: usize> Segment<'a, N> {
     ///
     /// # Errors
     ///
-    /// `Closing`, `Renewed`, `WrongMagic` or `Initialising`.
+    /// `Closing`, `GivenUp`, `Renewed`, `WrongMagic` or `Initialising`.
     pub fn confirm(&self) -> Result<(), SegmentError> {
         fence(CONFIRM);
         let magic = Magic(self.words.get(at::MAGIC));
@@ -216,6 +223,37 @@ pub fn owner_of(region: &Region<'_>, magic: Magic) -> Result<Option<OwnerId>, Se
     Ok(decode_owner(words.get(at::OWNER))?)
 }
 
+/// Says of the segment of that kind at the start of `region`, if it is `dead`'s and ready, that
+/// nobody goes on with it: openers decline from now on, and who has it sees the state
+/// [`GivenUp`](State::GivenUp). Whether it is the dead one's: it stays so, for whoever is to find
+/// it, and one that was closing stays closing. Of any version, as [`owner_of`].
+///
+/// For who is about to unlink it, and keeps others from taking it over meanwhile by
+/// [`recover_control`](Segment::recover_control): one that goes on with it, and is not seen here,
+/// would have a segment that nobody opens. Several may do this at once.
+///
+/// # Errors
+///
+/// There is no such segment: `WrongMagic`, `Corrupt`, `TooSmall` or `Misaligned`.
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+pub fn give_up(
+    region: &Region<'_>,
+    magic: Magic,
+    dead: Dead<OwnerId>,
+) -> Result<bool, SegmentError> {
+    if owner_of(region, magic)? != Some(dead.id()) {
+        return Ok(false);
+    }
+    // SAFETY: there is no loom in this build.
+    let words = unsafe { Words::at(region, at::HEADER)? };
+    if words.get(at::STATE) == State::Ready.word() {
+        words.set(at::STATE, State::GivenUp.word());
+        // As in `close`: who was faster has claimed its place.
+        fence(CLOSING);
+    }
+    Ok(true)
+}
+
 fn check_magic(words: Words<'_>, found: Magic, wanted: Magic) -> Result<(), SegmentError> {
     if found == wanted {
         return Ok(());
@@ -230,6 +268,7 @@ fn check_state(words: Words<'_>) -> Result<(), SegmentError> {
     match State::from_word(words.get(at::STATE))? {
         State::Ready => Ok(()),
         State::Closing => Err(SegmentError::Closing { owner: named(words) }),
+        State::GivenUp => Err(SegmentError::GivenUp { owner: named(words) }),
         State::Initialising => Err(SegmentError::Initialising { owner: named(words) }),
     }
 }

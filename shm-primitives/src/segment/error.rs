@@ -57,6 +57,11 @@ pub enum SegmentError {
         /// Who.
         owner: Option<OwnerId>,
     },
+    /// Its owner has died, and nobody goes on with it.
+    GivenUp {
+        /// Who.
+        owner: Option<OwnerId>,
+    },
     /// The memory holds another segment than when this handle was made.
     Renewed {
         /// The epoch in the header.
@@ -158,6 +163,12 @@ impl fmt::Display for SegmentError {
             ),
             Self::Closing { owner } => {
                 write!(f, "the segment is being closed{}: open its successor", By(owner))
+            }
+            Self::GivenUp { owner: Some(owner) } => {
+                write!(f, "the segment was given up, for {owner} is dead: open its successor")
+            }
+            Self::GivenUp { owner: None } => {
+                write!(f, "the segment was given up, for its owner is dead: open its successor")
             }
             Self::Renewed { found, wanted } => write!(
                 f,

@@ -12,7 +12,7 @@
 //!      4     4  version      of its creator's layout
 //!      8     8  two words of the kind's own (LRPC: number of channels, channel size)
 //!     16     4  min_reader   the lowest version whose readers understand this segment
-//!     20     4  state        0x494e4954 initialising, 1 ready, 2 closing
+//!     20     4  state        0x494e4954 initialising, 1 ready, 2 closing, 3 given up
 //!     24     4  epoch        how often a segment was created in this memory, wrapping
 //!     28     4  owner        who may close it; 0 for nobody
 //!     32     8  size         of the whole segment in bytes: low word, high word
@@ -46,7 +46,10 @@
 //! All but state and owner stay as they are until the memory is created anew.
 //!
 //! State is then the owner's, who stores *closing* in it, once. Owner is taken by
-//! compare-and-swap and given back by its owner.
+//! compare-and-swap and given back by its owner. Where a dead owner has no successor, whoever has
+//! the proof of its death and takes the segment's name away stores *given up* in a segment that
+//! was ready ([`give_up`]): who still has it, and believes it alive, sees it there. Several may
+//! do so, and the word is the same.
 //!
 //! **Closing.** An opener claims its place (an end, a slot), fences, and looks whether the segment
 //! is closing ([`confirm`](Segment::confirm)). An owner stores *closing*, fences
@@ -61,6 +64,7 @@
 //! | creator | before the magic is stored | no segment: [`Initialising`](SegmentError::Initialising), which says who began it, or in the first and the last moment [`WrongMagic`](SegmentError::WrongMagic). Whoever owns the memory may create it anew, in the next epoch |
 //! | owner | before *closing* is stored | a segment that is ready; its successor takes the owner word over ([`recover_control`](Segment::recover_control)) |
 //! | owner | after it | one that is closing; the successor may unlink it |
+//! | who gives it up | before *given up* is stored, or after it | a segment of its dead owner's, which the next one gives up |
 //! | opener | anywhere | nothing of this module's |
 //!
 //! # Versions
@@ -128,9 +132,9 @@ mod create;
 mod error;
 mod words;
 
-#[cfg(not(all(loom, any(test, feature = "loom"))))]
-pub use attach::owner_of;
 pub use attach::{Control, Known, Segment};
+#[cfg(not(all(loom, any(test, feature = "loom"))))]
+pub use attach::{give_up, owner_of};
 pub use create::{Creating, NewPart, Plan};
 pub use error::SegmentError;
 
@@ -227,6 +231,8 @@ impl Magic {
     /// "BELL": what clients and workers of a service ring; see
     /// [`layout::service`](crate::layout).
     pub const BELL: Self = Self(u32::from_be_bytes(*b"BELL"));
+    /// "LETT": the dead letters of a service; see [`layout::letters`](crate::layout).
+    pub const LETT: Self = Self(u32::from_be_bytes(*b"LETT"));
 }
 
 impl fmt::Display for Magic {
@@ -263,6 +269,8 @@ pub enum State {
     Ready,
     /// Its owner is about to unlink it: who has it goes on, nobody joins.
     Closing,
+    /// Its owner has died, and nobody goes on with it: what is in it is nobody's.
+    GivenUp,
 }
 
 impl State {
@@ -273,6 +281,7 @@ impl State {
             Self::Initialising => u32::from_be_bytes(*b"INIT"),
             Self::Ready => 1,
             Self::Closing => 2,
+            Self::GivenUp => 3,
         }
     }
 
@@ -281,10 +290,12 @@ impl State {
             Ok(Self::Ready)
         } else if word == Self::Closing.word() {
             Ok(Self::Closing)
+        } else if word == Self::GivenUp.word() {
+            Ok(Self::GivenUp)
         } else if word == Self::Initialising.word() {
             Ok(Self::Initialising)
         } else {
-            Err(Corrupt { what: "state of the segment", found: word, limit: Self::Closing.word() })
+            Err(Corrupt { what: "state of the segment", found: word, limit: Self::GivenUp.word() })
         }
     }
 }

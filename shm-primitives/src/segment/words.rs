@@ -30,11 +30,13 @@ impl<'a> Words<'a> {
     }
 
     /// Word number `index`, which is one of them.
+    #[inline]
     pub(super) fn word(&self, index: usize) -> &'a AtomicU32 {
         &self.0[index]
     }
 
     /// What word number `index` says.
+    #[inline]
     pub(super) fn get(&self, index: usize) -> u32 {
         self.word(index).load(Relaxed)
     }

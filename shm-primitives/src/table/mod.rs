@@ -69,6 +69,9 @@
 //! The owner read belongs to the tenancy: the loads of version before it, Acquire, and of
 //! version behind the fence lie on both sides of it.
 //!
+//! Memory of the user's own that goes with a slot, written between `reserve` and the first `update`,
+//! is read between finding the entry and [`confirm`](SlotTable::confirm), in the same way.
+//!
 //! A [live word](SlotTable::live) is read between two looks at the version in the same way:
 //! the fence of `reserve` is before the first store to it by the next tenant.
 //!
@@ -222,14 +225,17 @@ sites! { SITES
          Release => Limit("what the dead one stored comes before the proof of its death, which whoever takes over has")];
     /// Giving a slot to nobody, or to another holder, after the last store to it.
     RELEASE = "table.release", Release, partner "table.take, table.resume",
-        [Relaxed => Model("table_release_claim"), Relaxed => Model("lane_hand_over")];
+        [Relaxed => Model("table_release_claim"), Relaxed => Model("lane_hand_over"),
+         Relaxed => Model("sleepless_whole_life")];
     /// Going on with a slot that was handed over: what its former holder did to it comes
     /// before what the new one does.
     RESUME = "table.resume", Acquire, partner "table.release",
-        [Relaxed => Model("table_hand_over"), Relaxed => Model("lane_hand_over")];
+        [Relaxed => Model("table_hand_over"), Relaxed => Model("lane_hand_over"),
+         Relaxed => Model("sleepless_whole_life")];
     /// The version that says published, after the first entry of a tenancy.
     PUBLISH = "table.publish", Release, partner "table.see",
-        [Relaxed => Model("table_claim_read"), Relaxed => Model("lane_open_adopt")];
+        [Relaxed => Model("table_claim_read"), Relaxed => Model("lane_open_adopt"),
+         Relaxed => Model("sleepless_whole_life")];
     /// The version, before anything else of the slot is read.
     SEE = "table.see", Acquire, partner "table.publish",
         [Relaxed => Model("table_recover_publish")];
@@ -243,9 +249,11 @@ sites! { SITES
     /// live words of a tenancy, after the version that ends the one before. A fence before
     /// the first of them.
     OVERWRITE = "table.overwrite", Release, partner "table.recheck",
-        [Relaxed => Model("table_overwritten")];
+        [Relaxed => Model("table_overwritten"),
+         Relaxed => Model("table_confirm")];
     /// What was read of a slot, before the second look at its selector and version: a fence
     /// after the last of it.
     RECHECK = "table.recheck", Acquire, partner "table.overwrite, table.release",
-        [Relaxed => Model("table_overwritten")];
+        [Relaxed => Model("table_overwritten"),
+         Relaxed => Model("table_confirm")];
 }

@@ -139,6 +139,17 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
         (slot.version.load(Relaxed) == version.0).then_some(value)
     }
 
+    /// Whether the tenancy that `key` names goes on. To be asked after one has read memory that
+    /// goes with the slot, which its holder writes when it has [reserved](Self::reserve) the slot
+    /// and before it publishes an entry: if [`get`](Self::get) found the entry before, and this
+    /// says so after, all that was read is that tenancy's.
+    pub fn confirm(&self, key: SlotKey) -> bool {
+        let Some(slot) = self.slot(key.index()) else { return false };
+        fence(RECHECK);
+        let version = Version(slot.version.load(Relaxed));
+        version.is_published() && version.key(key.index()) == key
+    }
+
     /// Live word number `word`, below `LIVE`, of slot `index`, whoever's that is: to poll it,
     /// to sleep on it, to order by. Its stores are the holder's.
     pub fn live_word(&self, index: u32, word: usize) -> Option<&'a AtomicU32> {

@@ -82,7 +82,7 @@ fn adds_much() {
                 assert!((last..=sum).contains(&left), "{start:#x} + {n:#x}: {left:#x}");
                 assert!(budget > 0 || left == start, "{start:#x} + {n:#x}: {left:#x}");
                 assert!(!survived || left == sum, "{start:#x} + {n:#x}: {left:#x}");
-                let whole = left == start || left == sum || left % UNIT == 0;
+                let whole = left == start || left == sum || left.is_multiple_of(UNIT);
                 assert!(whole, "{start:#x} + {n:#x}: {left:#x}");
                 last = left;
                 check_usable(&counter);

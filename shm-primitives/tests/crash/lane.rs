@@ -314,7 +314,7 @@ fn creation() {
                 forget(layout.lanes().reserve(owner(9)).unwrap().open(b"old").unwrap());
                 old = Some(layout.segment().epoch());
             }
-            let survived = die(budget, || drop(create(&memory, MORTAL))).is_some();
+            let survived = die(budget, || create(&memory, MORTAL)).is_some();
             match attach(&memory) {
                 Ok(node) if survived => assert_eq!(node, owner(MORTAL)),
                 Ok(node) => assert!(node == owner(NEXT) && budget == 0 && over_an_old_one),

@@ -154,7 +154,7 @@ fn recovery() {
             let letters = letters.take();
             assert!(letters.len() <= 1 + usize::from(died), "{letters:?}");
             assert_eq!(answered.contains(&1), letters.is_empty(), "answered or poison");
-            assert_eq!(answered.iter().filter(|call| **call == 1).count() <= 1, true);
+            assert!(answered.iter().filter(|call| **call == 1).count() <= 1);
             assert_eq!(answered.last(), Some(&2));
             assert!(served.ends_with(&[2]), "call 2 is served: {served:?}");
             !died

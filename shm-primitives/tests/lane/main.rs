@@ -163,6 +163,48 @@ fn send_and_leave() {
     assert_eq!(park.wakes(), 0, "nobody slept");
 }
 
+/// A lane that is not read: it is given back when its sender has left or is recovered, unread.
+#[test]
+fn discarded() {
+    let memory = memory(0);
+    let (lanes, park) = (lanes(&memory), FakePark::new());
+    // SAFETY: nobody takes it up.
+    let discard = || unsafe { lanes.discard(0, |lane| assert_eq!(lane, 0)) };
+    for recovered in [false, true] {
+        for adopted in [false, true] {
+            assert!(!discard(), "nobody's");
+            let reserved = lanes.reserve(owner(CAMERA)).unwrap();
+            assert!(!discard(), "not open yet");
+            let mut writer = reserved.open(b"camera").unwrap();
+            writer.ring().push(b"unread").unwrap();
+            assert!(adopted || !discard(), "its sender is there");
+            let mut reader = adopted.then(|| lanes.adopt(0).unwrap().unwrap());
+            if let Some(going_on) = reader.take() {
+                reader = Some(going_on.discard_with(|_| panic!("it goes on")).expect("it goes on"));
+            }
+            if recovered {
+                std::mem::forget(writer);
+                assert_eq!(lanes.recover(dead(CAMERA)), Ok(1));
+            } else {
+                writer.close(&park);
+            }
+            let mut cleared = 0;
+            match reader {
+                Some(reader) => assert!(reader.discard_with(|_| cleared += 1).is_none()),
+                None => {
+                    memory.set(AREA_AT + RING, 0);
+                    assert!(lanes.adopt(0).is_err(), "no ring");
+                    // SAFETY: as above.
+                    assert!(unsafe { lanes.discard(0, |_| cleared += 1) });
+                }
+            }
+            assert_eq!((cleared, lanes.claimed().count()), (1, 0));
+        }
+    }
+    // SAFETY: as above.
+    assert!(!unsafe { lanes.discard(LANES, |_| ()) }, "there is none");
+}
+
 #[test]
 fn all_lanes_taken() {
     let memory = memory(0);

@@ -261,7 +261,7 @@ fn take_name(
                         domain,
                         &segment_of(id),
                         Magic::NODE,
-                        owner,
+                        dead,
                         false,
                         sweep::PATIENT,
                     )?;
@@ -374,8 +374,13 @@ fn make_room(
             if let Ok(recovery) = layout.registry().recover(dead, member.id()) {
                 recovery.for_each(drop);
             }
-            // Its other things too, and the record last, by which they are found.
-            sweep::sweep_one(domain, member, None, dead, false, sweep::PATIENT, &mut Vec::new())?;
+            // Its other things too, and the record last, by which they are found. What somebody
+            // holds the lock of goes later, by whoever finds that record.
+            let hasty = sweep::PATIENT.patience(Duration::ZERO);
+            match sweep::sweep_one(domain, member, None, dead, false, hasty, &mut Vec::new()) {
+                Ok(_) | Err(NodeError::Segment(SegmentError::Busy { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(were)

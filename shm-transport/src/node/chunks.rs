@@ -21,6 +21,7 @@
 
 use super::error::SendError;
 use super::frame::InChunk;
+use super::kept::Kept;
 use super::mapped::{HEADER, lasting};
 use super::name::pool_of;
 use super::outgoing::Way;
@@ -59,13 +60,14 @@ pub(super) struct Pool {
     marks: Region<'static>,
     /// Bytes of one place's marks.
     stride: usize,
-    uses: Vec<Option<Use>>,
+    uses: Vec<Use>,
     last_marks: u32,
     /// Where chunks whose memory is there begin, and their bytes.
     there: HashMap<usize, usize>,
     /// Whether something was loaned since the last look.
     busy: bool,
-    _memory: Memory,
+    /// What the publisher has of its own.
+    _memory: (Kept<[Slot]>, Kept<[Place<'static>]>),
     segment: Segment,
 }
 
@@ -73,24 +75,20 @@ pub(super) struct Pool {
 // with it, and nothing is bound to a thread.
 unsafe impl Send for Pool {}
 
-/// What the publisher has of its own, on the heap.
-struct Memory {
-    slots: *mut [Slot],
-    places: *mut [Place<'static>],
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: made by `Box::into_raw` and given to the publisher alone, which is gone.
-        unsafe {
-            drop(Box::from_raw(self.slots));
-            drop(Box::from_raw(self.places));
-        }
-    }
+/// Whose a place is.
+enum Use {
+    Nobody,
+    /// A receiver's.
+    Lent(Lent),
+    /// That of a receiver which has left, with something unread, and is not proven gone. What it
+    /// had is back; but a thread of it may be about to take the end of its marks, having looked
+    /// whether they are still its own. They are, and it finds nothing lent there, for as long as
+    /// nobody else's stand in their place.
+    Left(OwnerId),
 }
 
 /// A place that is some receiver's.
-struct Use {
+struct Lent {
     marks: MarksRef<'static>,
     receiver: Arc<Peer>,
     /// Whether the lane is gone.
@@ -98,7 +96,7 @@ struct Use {
     way: Way,
 }
 
-impl Use {
+impl Lent {
     /// Whether nothing that was lent there is read any more: everything came back and nothing
     /// follows, or the receiver has left, who takes up nothing more then.
     fn is_over(&self) -> bool {
@@ -189,12 +187,11 @@ impl Pool {
                 let pool = unsafe { PoolRef::init_at(region, options) }.map_err(wrong)?;
                 Ok::<_, SendError>((marks, pool, creating.publish()))
             })?;
-        let slots: Box<[Slot]> = (0..pool.chunks()).map(|_| Slot::new()).collect();
-        let own: Box<[Place<'static>]> = (0..places).map(|_| Place::new()).collect();
-        let memory = Memory { slots: Box::into_raw(slots), places: Box::into_raw(own) };
-        // SAFETY: on the heap until `memory` is dropped, which is after the publisher; and nobody
-        // else uses them.
-        let (slots, own) = unsafe { (&mut *memory.slots, &mut *memory.places) };
+        let slots = Kept::new((0..pool.chunks()).map(|_| Slot::new()).collect());
+        let own = Kept::new((0..places).map(|_| Place::new()).collect());
+        let memory: (Kept<[Slot]>, Kept<[Place<'static>]>) = (slots, own);
+        // SAFETY: the publisher's alone, which is dropped before them.
+        let (slots, own) = unsafe { (memory.0.lasting_mut(), memory.1.lasting_mut()) };
         let publisher = pool.claim_publisher(owner, Limits::NONE, slots, own, |_| 0);
         let publisher = publisher.map_err(wrong)?;
         Ok(Self {
@@ -202,7 +199,7 @@ impl Pool {
             control,
             marks,
             stride,
-            uses: (0..places).map(|_| None).collect(),
+            uses: (0..places).map(|_| Use::Nobody).collect(),
             last_marks: 0,
             there: HashMap::new(),
             busy: true,
@@ -215,7 +212,8 @@ impl Pool {
     pub fn enter(&mut self, peer: &Arc<Peer>, way: &Way) -> Result<PlaceId, SendError> {
         self.tidy();
         let no_place = || SendError::NoLane { to: peer.id, lanes: self.publisher.pool().places() };
-        let at = self.uses.iter().position(Option::is_none).ok_or_else(no_place)?;
+        let at = self.uses.iter().position(|it| matches!(it, Use::Nobody));
+        let at = at.ok_or_else(no_place)?;
         let region = self.marks.part(at * self.stride, self.stride).ok_or_else(no_place)?;
         let id = self.last_marks.wrapping_add(1).max(1);
         // SAFETY: the place is nobody's: whoever had it has given its end of the marks back, or
@@ -224,16 +222,16 @@ impl Pool {
         let marks = marks.map_err(wrong)?;
         self.publisher.connect(at, marks).map_err(wrong)?;
         self.last_marks = id;
-        self.uses[at] =
-            Some(Use { marks, receiver: Arc::clone(peer), closed: false, way: way.clone() });
+        let (receiver, way) = (Arc::clone(peer), way.clone());
+        self.uses[at] = Use::Lent(Lent { marks, receiver, closed: false, way });
         Ok(PlaceId { place: at as u32, marks: id })
     }
 
     /// Whether the place is that lane's yet: it is given up when the receiver is gone, and may be
     /// another's then.
     pub fn has(&self, place: PlaceId) -> bool {
-        let there = self.uses.get(place.place as usize).and_then(Option::as_ref);
-        there.is_some_and(|it| it.marks.id() == place.marks)
+        let there = self.uses.get(place.place as usize);
+        matches!(there, Some(Use::Lent(it)) if it.marks.id() == place.marks)
     }
 
     /// A chunk for a message of `length` bytes; `None` if there is none free.
@@ -259,7 +257,7 @@ impl Pool {
     /// The lane of that place is gone: it is given up when nothing is left of what was lent there.
     pub fn close(&mut self, place: PlaceId) {
         if self.has(place)
-            && let Some(Some(it)) = self.uses.get_mut(place.place as usize)
+            && let Some(Use::Lent(it)) = self.uses.get_mut(place.place as usize)
         {
             it.closed = true;
         }
@@ -268,26 +266,34 @@ impl Pool {
 
     /// Gives up the places of lanes that are gone.
     pub fn tidy(&mut self) {
-        for (place, slot) in self.uses.iter_mut().enumerate() {
-            let Some(it) = slot else { continue };
-            // It fails while the receiver has its end, which is about to give it back.
-            if it.is_over() && self.publisher.disconnect(place).is_ok() {
-                *slot = None;
+        for (place, here) in self.uses.iter_mut().enumerate() {
+            let Use::Lent(it) = here else { continue };
+            if !it.is_over() {
+                continue;
+            }
+            match self.publisher.disconnect(place) {
+                Ok(0) => *here = Use::Nobody,
+                Ok(_) => *here = Use::Left(it.receiver.owner),
+                // The receiver has its end, and is about to give it back.
+                Err(_) => {}
             }
         }
     }
 
     /// Takes back what `dead` had. Nothing more is lent to it.
     pub fn recover(&mut self, dead: Dead<OwnerId>) {
-        for (place, slot) in self.uses.iter_mut().enumerate() {
-            let Some(it) = slot.as_mut().filter(|it| it.receiver.owner == dead.id()) else {
-                continue;
-            };
-            // It fails if the dead one had not taken its end, and needs not succeed then.
-            let _ = self.publisher.recover_holder(place, dead);
-            it.closed = true;
-            if self.publisher.disconnect(place).is_ok() {
-                *slot = None;
+        for (place, here) in self.uses.iter_mut().enumerate() {
+            match here {
+                Use::Lent(it) if it.receiver.owner == dead.id() => {
+                    // It fails if the dead one had not taken its end, and needs not succeed then.
+                    let _ = self.publisher.recover_holder(place, dead);
+                    it.closed = true;
+                    if self.publisher.disconnect(place).is_ok() {
+                        *here = Use::Nobody;
+                    }
+                }
+                Use::Left(owner) if *owner == dead.id() => *here = Use::Nobody,
+                _ => {}
             }
         }
     }
@@ -295,8 +301,13 @@ impl Pool {
     /// The receivers that have a place and are gone, or whose lane is: whoever of them is dead is to
     /// be [recovered](Self::recover).
     pub fn lingering(&self) -> impl Iterator<Item = OwnerId> {
-        let gone = |it: &&Use| it.closed || it.receiver.is_gone() || it.way.has_left();
-        self.uses.iter().flatten().filter(gone).map(|it| it.receiver.owner)
+        self.uses.iter().filter_map(|it| match it {
+            Use::Lent(it) if it.closed || it.receiver.is_gone() || it.way.has_left() => {
+                Some(it.receiver.owner)
+            }
+            Use::Left(owner) => Some(*owner),
+            _ => None,
+        })
     }
 
     /// Whether everything that was lent came back.
@@ -307,17 +318,20 @@ impl Pool {
         counts.loaned == 0 && counts.shared == 0
     }
 
-    /// Gives the memory behind the chunks back to the system, if nobody has taken any since the
-    /// last call and everything came back.
-    pub fn give_back_if_idle(&mut self) {
-        if std::mem::take(&mut self.busy) || self.there.is_empty() || !self.is_idle() {
-            return;
+    /// Gives the memory behind a chunk back to the system, if nobody has taken any since the last
+    /// call and everything came back. Whether there may be more: of one at a time, for whoever sends
+    /// waits meanwhile.
+    pub fn give_back_if_idle(&mut self) -> bool {
+        if std::mem::take(&mut self.busy) || !self.is_idle() {
+            return false;
         }
-        for (begin, length) in self.there.drain() {
-            // SAFETY: chunks that are free: none is on loan, and no mark stands for any. Where
+        let Some(begin) = self.there.keys().next().copied() else { return false };
+        if let Some(length) = self.there.remove(&begin) {
+            // SAFETY: a chunk that is free: none is on loan, and no mark stands for any. Where
             // pages are larger than chunks it fails, and the memory stays.
             let _ = unsafe { self.segment.punch(begin..begin + length) };
         }
+        true
     }
 
     /// Takes its name away. Who has it mapped keeps it.
@@ -344,7 +358,7 @@ fn wrong(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SendErro
 pub(super) struct Source {
     /// What is being read.
     borrowed: Option<Borrowed<'static, 'static>>,
-    holder: Box<Holder<'static>>,
+    holder: Kept<Holder<'static>>,
     id: (u32, u32),
     _segment: Segment,
 }
@@ -380,11 +394,13 @@ impl Source {
                 if marks.id() != chunk.marks {
                     return Err(refused(format!("place {} is another's", chunk.place)));
                 }
+                // The place is not another's by now: it becomes that when this message was given
+                // back, or this receiver is proven gone (see `Pool::enter`).
                 let holder = pool.claim_holder(marks, receiver);
                 holder.map_err(|error| refused(text(&error)))
             })?;
         let id = (chunk.place, chunk.marks);
-        Ok(Self { borrowed: None, holder: Box::new(holder), id, _segment: segment })
+        Ok(Self { borrowed: None, holder: Kept::new(Box::new(holder)), id, _segment: segment })
     }
 
     /// Whether it is the place that `chunk` was lent to.
@@ -398,8 +414,8 @@ impl Source {
         let again = self.borrowed.as_ref().is_some_and(|one| one.handle() == chunk.handle);
         if !again {
             self.borrowed = None;
-            // SAFETY: the holder stands on the heap and is dropped after what is borrowed of it.
-            let holder: &'static Holder<'static> = unsafe { &*std::ptr::from_ref(&*self.holder) };
+            // SAFETY: dropped after what is borrowed of it.
+            let holder = unsafe { self.holder.lasting() };
             self.borrowed = Some(holder.borrow(chunk.handle).map_err(|error| error.to_string())?);
         }
         Ok(self.borrowed.as_deref().unwrap_or(&[]))
@@ -412,13 +428,60 @@ impl Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("Source").field("place", &self.id).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Node;
+    use super::super::outgoing::Outgoing;
     use super::*;
+    use crate::liveness::Verdict;
+    use std::time::Duration;
+
+    /// A thread of a receiver that leaves may be on its way into the place that it has: nobody else
+    /// gets that before the receiver is gone, and it finds nothing there.
+    #[test]
+    fn the_place_of_one_who_leaves() {
+        let domain = Domain::new(&format!("unit-chunks-{}", std::process::id())).unwrap();
+        let join = |name| {
+            let config = crate::config::Config::default();
+            let builder = Node::builder(name).config(config).in_domain(domain.clone());
+            // Nobody looks after it meanwhile.
+            builder.heartbeat(Duration::from_secs(1000)).silent_after(Duration::from_secs(4000))
+        };
+        let [from, leaving, staying] =
+            ["from", "leaving", "staying"].map(|n| join(n).join().unwrap());
+        let connect = |to: &Node| Outgoing::connect(&from.shared, *to.id()).unwrap();
+        let (mut first, mut second) = (connect(&leaving), connect(&staying));
+        let mut guard = Arc::clone(&from.shared).pool(100_000).unwrap().unwrap();
+        let pool = guard.as_mut().unwrap();
+        let had = first.place_in(pool).unwrap();
+        let chunk = had.lend(&pool.loan(100_000).unwrap().unwrap().share()).unwrap();
+
+        // It has read the frame, and goes to look for the chunk.
+        let busy = leaving.receiver().unwrap();
+        leaving.leave().unwrap();
+        let other = second.place_in(pool).unwrap();
+        assert_ne!(had.place, other.place, "another's while it may still take it");
+        assert!(!pool.has(had) && pool.is_idle(), "what was lent is back");
+        let (owner, late) = (from.shared.owner, leaving.shared.owner);
+        let mut source = Source::open(&domain, owner, late, &chunk).unwrap();
+        assert!(source.borrow(&chunk).is_err(), "nothing is lent there");
+        drop(source);
+
+        let ask = |id| from.shared.member().unwrap().processes().convict(id).unwrap();
+        assert_eq!(pool.lingering().collect::<Vec<_>>(), [late]);
+        assert_eq!(ask(late), Verdict::Alive);
+        drop(busy);
+        pool.recover(ask(late).dead().expect("it is gone"));
+        assert_eq!(pool.lingering().count(), 0);
+        drop(second);
+        let again = connect(&staying).place_in(pool).unwrap();
+        assert_eq!(again.place, had.place, "free again");
+        drop(guard);
+    }
 
     #[test]
     fn sizes_of_chunks_ascend_to_the_largest_message() {

@@ -1,6 +1,7 @@
 //! How a node is reached from within its own process: a lane in memory of the process's own,
 //! handed over directly.
 
+use super::kept::Kept;
 use super::mapped::Mapped;
 use super::message::Filter;
 use crate::domain::Domain;
@@ -14,7 +15,6 @@ use shm_primitives::region::Region;
 use shm_primitives::sync::AtomicU32 as Word;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -45,8 +45,8 @@ pub(super) struct LocalLane {
 
 /// Memory of a lane, and the words of its table and bitmap behind it.
 struct Memory {
-    pages: Box<[Page]>,
-    words: Box<[Word]>,
+    pages: Kept<[Page]>,
+    words: Kept<[Word]>,
 }
 
 #[repr(C, align(4096))]
@@ -161,16 +161,18 @@ impl LocalLane {
         let size = Lanes::area_size(1, capacity).unwrap_or(0);
         let slots = Table::words_for(1).unwrap_or(0);
         let memory = Memory {
-            pages: (0..size.div_ceil(4096))
-                .map(|_| Page(std::cell::UnsafeCell::new([0; 4096])))
-                .collect(),
-            words: (0..=slots).map(|_| Word::new(0)).collect(),
+            pages: Kept::new(
+                (0..size.div_ceil(4096))
+                    .map(|_| Page(std::cell::UnsafeCell::new([0; 4096])))
+                    .collect(),
+            ),
+            words: Kept::new((0..=slots).map(|_| Word::new(0)).collect()),
         };
-        // SAFETY: the words stand on the heap for as long as `memory` does, which is dropped after
-        // all that refers to them: the lane's ends have the Arc beside them.
-        let words: &'static [Word] = unsafe { &*std::ptr::from_ref(&*memory.words) };
+        // SAFETY: `memory` is dropped after all that refers to it: the lane's ends have the Arc
+        // beside them.
+        let words = unsafe { memory.words.lasting() };
         let (bits, table) = words.split_at(1);
-        let base = NonNull::from(&*memory.pages).cast();
+        let base = memory.pages.as_ptr().cast();
         // SAFETY: initialised memory of this object's own, accessed in no other way; it lives as
         // long as the words.
         let area = unsafe { Region::new(base, size) };

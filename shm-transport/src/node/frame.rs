@@ -3,15 +3,17 @@
 //! ```text
 //! offset  size
 //!      0     4  flags   u32  bit 0: there is a label   bit 1: the message is in a chunk
-//!      4     4  0
+//!      4     4  begin   u32  where the message begins, from here; in a chunk 0
 //!      8     8  label   u32 group, u32 topic; only if there is one
-//!               the message; or, if it is in a chunk:
+//!               the message, from `begin` on; or, if it is in a chunk:
 //!              16  the chunk's handle
 //!               4  place   u32  the receiver's place in the sender's pool
 //!               4  marks   u32  the id of its marks there
 //! ```
 //!
-//! So a message of up to 48 bytes without a label takes one cache line with the frame's header.
+//! So a message of up to 48 bytes without a label takes one cache line with the frame's header. One
+//! of 1 KiB and more begins at a cache line of its own, which copies are quickest to, and where
+//! whatever stands in it is aligned; up to 56 bytes before it are left as they are.
 
 use shm_primitives::pool::ChunkHandle;
 use zerocopy::{FromBytes, IntoBytes};
@@ -23,6 +25,9 @@ const CHUNK: u32 = 2;
 pub(super) const HEADER: usize = 8;
 const LABEL: usize = 8;
 const HANDLE: usize = 16;
+/// Bytes of a message that begins at a line, and of a line.
+const LARGE: usize = 1024;
+const LINE: usize = 64;
 
 /// What a message is about: receivers may [filter](super::Filter) by it. Both are 0 if nothing
 /// else was said.
@@ -62,9 +67,6 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Bytes of the longest.
-    pub const MOST: usize = HEADER + LABEL;
-
     pub fn of(label: Label) -> Self {
         Self { label, chunk: false }
     }
@@ -73,22 +75,35 @@ impl Head {
         Self { label, chunk: true }
     }
 
-    /// Bytes that it takes.
     #[inline]
-    pub fn len(self) -> usize {
+    fn len(self) -> usize {
         if self.label == Label::NONE { HEADER } else { HEADER + LABEL }
     }
 
-    /// Writes itself to the start of a frame, which is long enough.
+    /// Bytes of a frame for a message of so many.
     #[inline]
-    pub fn write(self, frame: &mut [u8]) {
+    pub fn frame_for(self, length: usize) -> usize {
+        // Frames begin at a multiple of 8.
+        self.len() + length + if length < LARGE { 0 } else { LINE - 8 }
+    }
+
+    /// Writes itself to the start of a frame [for](Self::frame_for) a message of `length` bytes;
+    /// where that begins.
+    #[inline]
+    pub fn write(self, frame: &mut [u8], length: usize) -> usize {
+        let mut begin = self.len();
+        if length >= LARGE {
+            begin += frame.as_ptr().addr().wrapping_add(begin).wrapping_neg() % LINE;
+        }
         let labelled = self.label != Label::NONE;
         let flags = u32::from(labelled) * LABELLED + u32::from(self.chunk) * CHUNK;
-        frame[..HEADER].copy_from_slice(&u64::from(flags).to_le_bytes());
+        let stored = if self.chunk { 0 } else { begin as u64 };
+        frame[..HEADER].copy_from_slice(&(u64::from(flags) | stored << 32).to_le_bytes());
         if labelled {
             frame[HEADER..HEADER + 4].copy_from_slice(&self.label.group.to_le_bytes());
             frame[HEADER + 4..HEADER + 8].copy_from_slice(&self.label.topic.to_le_bytes());
         }
+        begin
     }
 }
 
@@ -123,19 +138,25 @@ pub(super) enum Content {
 /// Takes a frame apart; `None` if no node writes such a one.
 #[inline]
 pub(super) fn parse(frame: &[u8]) -> Option<(Label, Content)> {
-    let flags = word(frame, 0)?;
-    if flags & !(LABELLED | CHUNK) != 0 || word(frame, 4)? != 0 {
+    let (flags, begin) = (word(frame, 0)?, word(frame, 4)? as usize);
+    if flags & !(LABELLED | CHUNK) != 0 {
         return None;
     }
-    let (label, begin) = if flags & LABELLED == 0 {
+    let (label, head) = if flags & LABELLED == 0 {
         (Label::NONE, HEADER)
     } else {
         (Label::new(word(frame, HEADER)?, word(frame, HEADER + 4)?), HEADER + LABEL)
     };
     let content = if flags & CHUNK == 0 {
+        if begin < head || begin > frame.len() {
+            return None;
+        }
         Content::Here(begin)
     } else {
-        Content::Chunk(InChunk::from_bytes(frame.get(begin..)?)?)
+        if begin != 0 {
+            return None;
+        }
+        Content::Chunk(InChunk::from_bytes(frame.get(head..)?)?)
     };
     Some((label, content))
 }
@@ -154,14 +175,23 @@ mod tests {
         let handle = ChunkHandle { pool: 1, chunk: 2, generation: 3, length: 4 };
         let chunk = InChunk { handle, place: 5, marks: 6 };
         for label in [Label::NONE, Label::new(7, 0), Label::new(0, 8), Label::new(u32::MAX, 1)] {
-            let head = Head::of(label);
-            let mut frame = vec![0xa5; head.len() + 3];
-            head.write(&mut frame);
-            assert_eq!(parse(&frame), Some((label, Content::Here(head.len()))));
+            for length in [0, 3, 1023, 1024, 5000] {
+                let head = Head::of(label);
+                // At each place that a frame may have in a line.
+                for at in (0..64).step_by(8) {
+                    let mut memory = vec![0xa5; 64 + at + head.frame_for(length)];
+                    let line = memory.as_ptr().addr().wrapping_neg() % 64;
+                    let frame = &mut memory[line + at..][..head.frame_for(length)];
+                    let begin = head.write(frame, length);
+                    let used = &frame[..begin + length];
+                    assert_eq!(parse(used), Some((label, Content::Here(begin))));
+                    assert!(length < 1024 || used[begin..].as_ptr().addr().is_multiple_of(64));
+                }
+            }
 
             let head = Head::of_chunk(label);
-            let mut frame = vec![0xa5; head.len()];
-            head.write(&mut frame);
+            let mut frame = vec![0xa5; head.frame_for(0)];
+            assert_eq!(head.write(&mut frame, 0), frame.len());
             frame.extend(chunk.to_bytes());
             assert_eq!(parse(&frame), Some((label, Content::Chunk(chunk))));
             frame.push(0);
@@ -174,8 +204,10 @@ mod tests {
         for length in 0..HEADER {
             assert_eq!(parse(&vec![0; length]), None);
         }
-        assert_eq!(parse(&[4, 0, 0, 0, 0, 0, 0, 0]), None, "a flag of a later version");
-        assert_eq!(parse(&[0, 0, 0, 0, 1, 0, 0, 0]), None);
-        assert_eq!(parse(&[1, 0, 0, 0, 0, 0, 0, 0, 9]), None, "half a label");
+        assert_eq!(parse(&[4, 0, 0, 0, 8, 0, 0, 0]), None, "a flag of a later version");
+        assert_eq!(parse(&[0, 0, 0, 0, 7, 0, 0, 0]), None, "the message in its own header");
+        assert_eq!(parse(&[0, 0, 0, 0, 9, 0, 0, 0]), None, "and beyond the frame");
+        assert_eq!(parse(&[0, 0, 0, 0, 255, 255, 255, 255]), None);
+        assert_eq!(parse(&[1, 0, 0, 0, 16, 0, 0, 0, 9]), None, "half a label");
     }
 }

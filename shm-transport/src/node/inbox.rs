@@ -4,6 +4,7 @@ use super::chunks::Source;
 use super::door::{Door, LocalLane};
 use super::error::RecvError;
 use super::frame::{self, Content, InChunk, Label};
+use super::mapped::Mapped;
 use super::message::Filter;
 use super::statistics;
 use crate::config::Wait;
@@ -46,11 +47,12 @@ pub(super) struct Inbox {
 
 struct Lanes {
     lanes: Vec<Lane>,
-    /// Which lanes of the node's own segment are among them.
-    adopted: Vec<bool>,
+    /// What is known of each lane of the node's own segment.
+    known: Vec<Known>,
     /// Where to look first, and how many messages that one has had in its turn.
     next: usize,
     turn: u32,
+    found: Found,
     /// Glances in vain, in a row.
     vain: u32,
     /// Messages taken, wrapping.
@@ -65,6 +67,17 @@ struct Lanes {
     door: Arc<Door>,
     domain: Domain,
     owner: OwnerId,
+}
+
+/// What is known of a lane of the node's own segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    /// It is nobody's, or was not looked at.
+    Not,
+    /// It is among those that are read.
+    Read,
+    /// What stands there is no lane of a node's. It goes when its sender has ended.
+    Refused,
 }
 
 /// A lane that is being read. Its fields are dropped in their order.
@@ -88,7 +101,7 @@ const FLOOD: u32 = 1024;
 
 /// What a quick look says.
 enum Quick {
-    Found(Found),
+    Found,
     Nothing,
     /// It was not enough.
     Unknown,
@@ -117,9 +130,10 @@ impl From<SegmentError> for Unread {
     }
 }
 
-/// A message that was found, and stands where it is until it is released.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+/// The message that was found last, and stands where it is until it is released. Kept here, and not
+/// in what the caller is given, because that is moved: see `outgoing::Granted`.
+#[derive(Debug)]
+struct Found {
     lane: usize,
     bytes: NonNull<[u8]>,
     label: Label,
@@ -127,8 +141,6 @@ pub(super) struct Found {
 
 // SAFETY: an address and numbers. What may be done with the bytes is for who has the inbox.
 unsafe impl Send for Found {}
-// SAFETY: as above.
-unsafe impl Sync for Found {}
 
 impl Inbox {
     pub fn new(door: &Arc<Door>, domain: &Domain, wait: Wait) -> Self {
@@ -141,9 +153,10 @@ impl Inbox {
             waiter: own.layout.lanes().bell().waiter(),
             lanes: Lanes {
                 lanes: Vec::new(),
-                adopted: vec![false; own.layout.lanes().table().slots() as usize],
+                known: vec![Known::Not; own.layout.lanes().table().slots() as usize],
                 next: 0,
                 turn: 0,
+                found: Found { lane: 0, bytes: NonNull::from(&[]), label: Label::NONE },
                 vain: 0,
                 taken: 0,
                 park,
@@ -166,64 +179,62 @@ impl Inbox {
         self.lanes.lanes.clear();
     }
 
-    /// The next message, if there is one. Does not wait. Called again without a release in
+    /// Finds the next message, if there is one. Does not wait. Called again without a release in
     /// between it finds the same.
-    #[inline]
-    pub fn read(&mut self) -> Result<Option<Found>, RecvError> {
+    #[inline(always)]
+    pub fn read(&mut self) -> Result<bool, RecvError> {
         match self.lanes.quick() {
-            Quick::Found(found) => Ok(Some(found)),
-            Quick::Nothing => Ok(None),
+            Quick::Found => Ok(true),
+            Quick::Nothing => Ok(false),
             Quick::Unknown => self.read_any(),
         }
     }
 
     #[inline(never)]
-    fn read_any(&mut self) -> Result<Option<Found>, RecvError> {
+    fn read_any(&mut self) -> Result<bool, RecvError> {
         // Who sends nothing but what is filtered out holds nobody up.
         for _ in 0..FLOOD {
             if self.lanes.door.has_left() {
                 return Err(RecvError::NotJoined);
             }
-            let Some(lane) = self.lanes.look(Look::Glance) else { return Ok(None) };
-            if let Some(found) = self.lanes.open(lane)? {
-                return Ok(Some(found));
+            let Some(lane) = self.lanes.look(Look::Glance) else { return Ok(false) };
+            if self.lanes.open(lane)? {
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// The same for one who does not call again soon: also looks for new lanes.
-    pub fn read_once(&mut self) -> Result<Option<Found>, RecvError> {
-        match self.read()? {
-            Some(found) => Ok(Some(found)),
-            None => {
-                self.lanes.vain = self.lanes.vain.next_multiple_of(APART) + APART - 1;
-                self.read()
-            }
+    pub fn read_once(&mut self) -> Result<bool, RecvError> {
+        if self.read()? {
+            return Ok(true);
         }
+        self.lanes.vain = self.lanes.vain.next_multiple_of(APART) + APART - 1;
+        self.read()
     }
 
-    /// Waits for a message, until `deadline` or until `stop` says so; `None` if there is none then.
+    /// Waits for a message, until `deadline` or until `stop` says so; false if there is none then.
     /// Who changes what `stop` says rings the node's bell.
     #[inline]
     pub fn read_wait(
         &mut self,
         deadline: Deadline,
         stop: impl Fn() -> bool,
-    ) -> Result<Option<Found>, RecvError> {
+    ) -> Result<bool, RecvError> {
         loop {
-            if let Some(found) = self.read()? {
-                return Ok(Some(found));
+            if self.read()? {
+                return Ok(true);
             }
             if !self.wait_until(deadline, &stop) || stop() {
                 return self.read();
             }
-            if let Some(found) = self.read()? {
-                return Ok(Some(found));
+            if self.read()? {
+                return Ok(true);
             }
             // Something was there, and it was filtered out.
             if self.park.now() >= deadline.nanoseconds() {
-                return Ok(None);
+                return Ok(false);
             }
         }
     }
@@ -248,30 +259,32 @@ impl Inbox {
         }
     }
 
-    /// From whom the message is.
-    pub fn sender(&self, found: &Found) -> &NodeId {
-        &self.lanes.lanes[found.lane].sender
+    /// From whom the message is that was found.
+    pub fn sender(&self) -> &NodeId {
+        &self.lanes.lanes[self.lanes.found.lane].sender
     }
 
-    /// The message.
-    pub fn bytes(&self, found: &Found) -> &[u8] {
+    /// The message that was found and is not released.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
         // SAFETY: found by this inbox and not released: in a frame that is published and not given
         // back, or in a chunk in hand, of memory that is mapped as long as the lane is there,
         // which is until it is read to its end.
-        unsafe { found.bytes.as_ref() }
+        unsafe { self.lanes.found.bytes.as_ref() }
     }
 
-    pub fn label(&self, found: &Found) -> Label {
-        found.label
+    /// What it is about.
+    pub fn label(&self) -> Label {
+        self.lanes.found.label
     }
 
-    /// Leaves the message behind.
-    #[inline]
-    pub fn release(&mut self, found: Found) {
+    /// Leaves it behind.
+    #[inline(always)]
+    pub fn release(&mut self) {
         let [messages, bytes, ..] = &mut self.lanes.counters;
         messages.add(1);
-        bytes.add(found.bytes.len() as u64);
-        self.lanes.skip(found.lane);
+        bytes.add(self.lanes.found.bytes.len() as u64);
+        self.lanes.skip(self.lanes.found.lane);
     }
 }
 
@@ -303,7 +316,8 @@ impl Lanes {
         let bytes = NonNull::from(bytes);
         frame.hold();
         self.vain = 0;
-        Quick::Found(Found { lane: 0, bytes, label })
+        self.found = Found { lane: 0, bytes, label };
+        Quick::Found
     }
 
     /// Which lane has something. The same once more until it is released.
@@ -372,7 +386,7 @@ impl Lanes {
     fn take_up_lanes(&mut self, thorough: bool) {
         let ready = self.door.own.layout.lanes().ready();
         for lane in ready.marked() {
-            if self.adopted.get(lane) == Some(&false) {
+            if self.known.get(lane) == Some(&Known::Not) {
                 self.adopt(lane as u32);
             }
         }
@@ -389,8 +403,10 @@ impl Lanes {
             // Bits may lag behind: a sender that died had no time to set one.
             let lanes = self.door.own.layout.lanes().clone();
             for lane in lanes.claimed() {
-                if self.adopted.get(lane as usize) == Some(&false) {
-                    self.adopt(lane);
+                match self.known.get(lane as usize) {
+                    Some(Known::Not) => self.adopt(lane),
+                    Some(Known::Refused) => self.discard(lane),
+                    Some(Known::Read) | None => {}
                 }
             }
             self.let_go();
@@ -398,27 +414,36 @@ impl Lanes {
     }
 
     fn adopt(&mut self, number: u32) {
-        match self.door.own.layout.lanes().adopt(number) {
+        let known = match self.door.own.layout.lanes().adopt(number) {
             Ok(Some(reader)) => {
-                if let Some(adopted) = self.adopted.get_mut(number as usize) {
-                    *adopted = true;
+                if self.add(reader, None) {
+                    Known::Read
+                } else {
+                    Known::Refused
                 }
-                self.add(reader, None);
             }
-            // Not opened yet.
-            Ok(None) => {}
-            Err(error) => self.refuse(number, &error),
+            // Not opened yet; or about to be something else.
+            Ok(None) | Err(OpenError::Busy(_)) => return,
+            Err(error) => {
+                tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
+                Known::Refused
+            }
+        };
+        if let Some(it) = self.known.get_mut(number as usize) {
+            *it = known;
         }
     }
 
-    fn refuse(&mut self, number: u32, error: &OpenError) {
-        if let OpenError::Busy(_) = error {
-            return;
-        }
-        tracing::warn!(target: "shm_transport::node", lane = number, %error, "a lane is not read");
-        // It is not looked at again until its sender has left it to us.
-        if let Some(adopted) = self.adopted.get_mut(number as usize) {
-            *adopted = true;
+    /// Gives a lane back that is not read, if its sender has ended.
+    #[cold]
+    fn discard(&mut self, number: u32) {
+        let own = &self.door.own;
+        // SAFETY: it was refused, so there is no reader of it, and one is made by this thread
+        // alone, of what is not refused.
+        let gone = unsafe { own.layout.lanes().discard(number, |number| punch(own, number)) };
+        if gone && let Some(it) = self.known.get_mut(number as usize) {
+            tracing::debug!(target: "shm_transport::node", lane = number, "a lane that was not read has ended");
+            *it = Known::Not;
         }
     }
 
@@ -428,10 +453,11 @@ impl Lanes {
         }
     }
 
-    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) {
+    /// False if it does not say from whom it is: nobody reads it.
+    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) -> bool {
         let Ok(sender) = NodeId::new(reader.card().as_bytes()) else {
             tracing::warn!(target: "shm_transport::node", "a lane from nobody is not read");
-            return;
+            return false;
         };
         tracing::debug!(target: "shm_transport::node", from = %sender, "a lane is read");
         self.lanes.push(Lane {
@@ -444,6 +470,7 @@ impl Lanes {
             corrupt: false,
             local,
         });
+        true
     }
 
     /// Lets go of lanes that have ended and are read.
@@ -458,27 +485,21 @@ impl Lanes {
             let Lane { source, reader, local, sender, corrupt, .. } = self.lanes.swap_remove(at);
             // What it held in the sender's pool goes before the lane does.
             drop(source);
-            let mut reader = reader;
-            if corrupt {
-                reader.ring().skip(usize::MAX);
-            }
             let (number, own) = (reader.lane(), &self.door.own);
-            let back = reader.finish_with(|number| {
-                if local.is_none()
-                    && let Some((offset, len)) = own.layout.place_of(number)
-                {
-                    // SAFETY: nobody has an end of the lane, and nobody can take it before this
-                    // returns. Where pages are larger than lanes it fails, and the memory stays.
-                    let _ = unsafe { own.segment.punch(offset..offset + len) };
+            let clear = |number| {
+                if local.is_none() {
+                    punch(own, number);
                 }
-            });
+            };
+            // One that is corrupt may have no end to be read to.
+            let back = if corrupt { reader.discard_with(clear) } else { reader.finish_with(clear) };
             match back {
                 None => {
                     tracing::debug!(target: "shm_transport::node", from = %sender, "a lane has ended");
                     if local.is_none()
-                        && let Some(adopted) = self.adopted.get_mut(number as usize)
+                        && let Some(it) = self.known.get_mut(number as usize)
                     {
-                        *adopted = false;
+                        *it = Known::Not;
                     }
                 }
                 // Something came at the last moment.
@@ -504,13 +525,13 @@ impl Lanes {
         }
     }
 
-    /// What stands in the lane's next frame; `None` if it is left out.
+    /// Finds what stands in the lane's next frame; false if it is left out.
     #[inline]
-    fn open(&mut self, at: usize) -> Result<Option<Found>, RecvError> {
+    fn open(&mut self, at: usize) -> Result<bool, RecvError> {
         let lane = &mut self.lanes[at];
         let frame = match lane.reader.ring().read() {
             Ok(frame) => frame,
-            Err(ReadError::Empty | ReadError::TooSmall { .. }) => return Ok(None),
+            Err(ReadError::Empty | ReadError::TooSmall { .. }) => return Ok(false),
             Err(ReadError::Corrupt) => return Err(self.corrupt(at)),
         };
         // SAFETY of what is made of it: see `Inbox::bytes`.
@@ -531,7 +552,7 @@ impl Lanes {
             }
             self.counters[2].add(1);
             self.skip(at);
-            return Ok(None);
+            return Ok(false);
         }
         let bytes = match content {
             Content::Here(begin) => {
@@ -543,7 +564,8 @@ impl Lanes {
                 Err(unread) => return Err(self.unread(at, unread)),
             },
         };
-        Ok(Some(Found { lane: at, bytes, label }))
+        self.found = Found { lane: at, bytes, label };
+        Ok(true)
     }
 
     #[cold]
@@ -609,6 +631,15 @@ impl Lanes {
     }
 }
 
+/// Gives the memory of a lane back that is being given back itself: nobody has an end of it, and
+/// nobody can take it before.
+fn punch(own: &Mapped, number: u32) {
+    if let Some((offset, len)) = own.layout.place_of(number) {
+        // SAFETY: as said above. Where pages are larger than lanes it fails, and the memory stays.
+        let _ = unsafe { own.segment.punch(offset..offset + len) };
+    }
+}
+
 impl Lane {
     /// Whether there is nothing to read. A sender that waits for room is told of it before.
     #[inline]
@@ -642,5 +673,43 @@ impl Lane {
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox").field("lanes", &self.lanes.lanes.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FLOOD;
+    use crate::config::{Config, Full};
+    use crate::domain::Domain;
+    use crate::node::{Filter, Label, Node};
+
+    /// Who sends nothing but what is filtered out holds nobody up who does not want to wait.
+    #[test]
+    fn a_flood_of_what_is_filtered_out() {
+        let domain = Domain::new(&format!("unit-flood-{}", std::process::id())).unwrap();
+        let join = |name| Node::builder(name).config(Config::default()).in_domain(domain.clone());
+        let wanted = Label::new(1, 0);
+        let there = join("there").lane_bytes(1 << 20).filter(Filter::ALL.group(1)).join().unwrap();
+        let here = join("here").full(Full::Error).join().unwrap();
+        let bound = u64::from(FLOOD);
+        let flood = 8 * bound + 5;
+        for _ in 0..flood {
+            here.send_labelled("there", Label::new(2, 0), b"flood").unwrap();
+        }
+        here.send_labelled("there", wanted, b"wanted").unwrap();
+        let (mut seen, mut calls) = (0, 0);
+        let message = loop {
+            // It looks twice, the second time for new lanes too.
+            let found = there.try_recv().unwrap();
+            let filtered = there.stats().filtered;
+            assert!(filtered - seen <= 2 * bound, "{} in one call", filtered - seen);
+            (seen, calls) = (filtered, calls + 1);
+            if let Some(message) = found {
+                break message;
+            }
+            assert!(seen < flood, "nothing but what is wanted is left");
+        };
+        assert_eq!((&*message, message.label(), seen), (&b"wanted"[..], wanted, flood));
+        assert!(calls >= 5, "{calls}");
     }
 }

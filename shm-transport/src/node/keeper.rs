@@ -10,9 +10,10 @@
 //! a second while somebody watches. What a dead node left is put away not sooner than one heartbeat
 //! after its death was seen, so that all who watch have seen it.
 
+use super::chunks::Pool;
 use super::error::NodeError;
 use super::peer::Peer;
-use super::shared::Shared;
+use super::shared::{PoolGuard, Shared};
 use super::sweep;
 use super::watch::{NodeInfo, NodeState};
 use crate::liveness::{DeathWatch, LivenessError, Verdict};
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 use shm_primitives::identity::{Dead, OwnerId};
+use shm_primitives::layout::lrpc::Node;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
@@ -209,12 +211,7 @@ impl Rounds<'_> {
     fn forget_dead_readers(&self) {
         let Some(mut pool) = self.shared.try_pool() else { return };
         let Some(pool) = pool.as_mut() else { return };
-        let lingering: HashSet<OwnerId> = pool.lingering().collect();
-        for id in lingering {
-            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(id) {
-                pool.recover(dead);
-            }
-        }
+        self.shared.forget_the_gone(pool);
         pool.tidy();
     }
 
@@ -311,11 +308,10 @@ impl Rounds<'_> {
         self.look_at_the_silent();
         self.look_at_senders();
         self.forget_dead_readers();
-        if self.beats.is_multiple_of(IDLE)
-            && let Some(mut pool) = shared.try_pool()
-            && let Some(pool) = pool.as_mut()
-        {
-            pool.give_back_if_idle();
+        if self.beats.is_multiple_of(IDLE) {
+            let give_back =
+                |mut pool: PoolGuard| pool.as_mut().is_some_and(Pool::give_back_if_idle);
+            while shared.try_pool().is_some_and(give_back) {}
         }
     }
 
@@ -391,15 +387,44 @@ impl Rounds<'_> {
 /// have died.
 pub(super) fn nodes(shared: &Shared, member: &Member) -> Vec<NodeInfo> {
     let now = shared.now();
-    let info = |node: shm_primitives::layout::lrpc::Node| {
-        let silent = shared.registry.layout().silent_for(node.key, now).unwrap_or(0);
-        let is_silent = silent >= shared.config.silent_after_ms;
-        let state = match member.processes().convict(node.owner) {
-            Ok(Verdict::Dead(_)) => NodeState::Dead,
-            _ if is_silent => NodeState::Silent(Duration::from_millis(silent.into())),
-            _ => NodeState::Alive,
-        };
-        NodeInfo { id: node.id, pid: node.pid, owner: node.owner, state }
+    shared.registry.nodes().filter_map(|node| info(shared, member, now, &node)).collect()
+}
+
+/// What there is to say of one that stood in the registry; `None` if it has left since.
+fn info(shared: &Shared, member: &Member, now: u32, node: &Node) -> Option<NodeInfo> {
+    let verdict = member.processes().convict(node.owner);
+    // After that: the lock of one that leaves falls when its place is given up.
+    let silent = shared.registry.layout().silent_for(node.key, now)?;
+    let state = match verdict {
+        Ok(Verdict::Dead(_)) => NodeState::Dead,
+        _ if silent >= shared.config.silent_after_ms => {
+            NodeState::Silent(Duration::from_millis(silent.into()))
+        }
+        _ => NodeState::Alive,
     };
-    shared.registry.nodes().map(info).collect()
+    Some(NodeInfo { id: node.id, pid: node.pid, owner: node.owner, state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::Domain;
+
+    /// It leaves while somebody is just asking about it.
+    #[test]
+    fn one_that_leaves_is_not_told_of_as_dead() {
+        let domain = Domain::new(&format!("keeper-{}", std::process::id())).unwrap();
+        let join = |name| {
+            let builder = crate::node::Node::builder(name).config(Config::default());
+            builder.in_domain(domain.clone()).join().unwrap()
+        };
+        let (here, there) = (join("here"), join("there"));
+        let (shared, member) = (&here.shared, here.shared.member().unwrap());
+        let stood_there = shared.registry.find(there.id()).unwrap();
+        let found = || info(shared, &member, shared.now(), &stood_there);
+        assert!(found().is_some_and(|found| found.state == NodeState::Alive));
+        there.leave().unwrap();
+        assert_eq!(found(), None);
+    }
 }

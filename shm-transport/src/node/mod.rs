@@ -51,6 +51,7 @@
 //! - What a send has accepted is read by its receiver, unless that one leaves, dies, or does not
 //!   call. Also if the sender leaves or is killed at the next instruction.
 //! - A send that fails has not sent anything.
+//! - A send that begins when a name is joined anew does not go to the dead one that had it before.
 //! - A node that is killed at any instruction leaves nothing that stays: other nodes of the domain
 //!   put away what it had, and if there are none, the next that joins, or `shm clean`.
 //! - A node that is stopped, by SIGSTOP or a debugger, for however long, loses nothing but the
@@ -83,6 +84,7 @@ mod error;
 mod frame;
 mod inbox;
 mod keeper;
+mod kept;
 mod mapped;
 mod message;
 mod name;
@@ -179,7 +181,8 @@ impl Node {
     /// If there is no room, it fails, waits, or gives the message up, as configured. With an empty
     /// name it is `Ok` also if there is nobody; [`broadcast`](Self::broadcast) says how many there
     /// were. That a node was killed is known some milliseconds later: until then messages to it
-    /// are accepted, and lost with it.
+    /// are accepted, and lost with it. Not longer than until another has joined under its name: a
+    /// send that begins after that reaches the new one, or fails.
     ///
     /// # Errors
     ///

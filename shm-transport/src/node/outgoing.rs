@@ -13,11 +13,11 @@ use crate::liveness::Verdict;
 use crate::park::FutexPark;
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::counter::CounterWriter;
-use shm_primitives::lane::{Announcer, LaneWriter};
+use shm_primitives::lane::LaneWriter;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::layout::node::NodeLayout;
 use shm_primitives::pool::{self, Loan};
-use shm_primitives::ring::frame::{Grant, WriteError};
+use shm_primitives::ring::frame::WriteError;
 use shm_primitives::segment::{SegmentError as LayoutError, State};
 use shm_primitives::wake::{Deadline, Park, Waiter};
 use std::mem::ManuallyDrop;
@@ -43,7 +43,27 @@ pub(super) struct Ends {
     way: Way,
     peer: Arc<Peer>,
     park: FutexPark,
+    granted: Granted,
     shared: Arc<Shared>,
+}
+
+/// What was lent by the last grant. It stands here, and not in what the caller is given, because
+/// that is moved: what was just stored in small pieces would be loaded in large ones, and a core
+/// that cannot put those together waits until all stores before them are done, the message's own
+/// among them, which wait for the receiver's core.
+#[derive(Default)]
+struct Granted {
+    /// Where the message begins and ends in the room that the lane's writer holds.
+    begin: usize,
+    end: usize,
+}
+
+/// Room in a chunk. Its fields are dropped in their order.
+pub(super) struct InPool {
+    loan: Loan<'static, 'static>,
+    pool: PoolGuard,
+    place: PlaceId,
+    label: Label,
 }
 
 /// What the lane lies in.
@@ -54,12 +74,22 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Whether the destination has left; one that has died has not.
+    /// Whether the destination has left, or was given up after its death. One that has died, and
+    /// of which nobody has put away anything, seems to be there.
     #[inline]
     pub fn has_left(&self) -> bool {
         match self {
-            Self::Remote(mapped) => mapped.layout.segment().state() != Ok(State::Ready),
+            Self::Remote(mapped) => !mapped.layout.segment().is_ready(),
             Self::Local { door, .. } => door.has_left(),
+        }
+    }
+
+    /// Of one that has left, whether that was by its death.
+    #[cold]
+    fn was_given_up(&self) -> bool {
+        match self {
+            Self::Remote(mapped) => mapped.layout.segment().state() == Ok(State::GivenUp),
+            Self::Local { .. } => false,
         }
     }
 
@@ -117,6 +147,7 @@ impl Outgoing {
                 way,
                 peer,
                 park: FutexPark::new(),
+                granted: Granted::default(),
                 shared: Arc::clone(shared),
             }),
             process: this_process(),
@@ -144,6 +175,7 @@ impl Outgoing {
             OpenOptions::new(HEADER),
             |segment, error| match error {
                 LayoutError::Closing { .. } => SendError::Left { to },
+                LayoutError::GivenUp { .. } => SendError::Dead { to, pid: None },
                 error => SendError::Layout { path: segment.path().into(), error },
             },
             |segment, layout| enter(shared, &to, segment, layout),
@@ -169,22 +201,48 @@ impl Outgoing {
     #[inline]
     pub fn check(&self) -> Result<(), SendError> {
         let ends = &*self.ends;
-        // First this: one that has left closed its segment, and one that was killed did not.
+        // First this: one that has left closed its segment, and one that was killed did not. Whoever
+        // took a dead one's name away has said so there, so that nothing is written for it when
+        // another has the name.
         if ends.way.has_left() {
             return Err(self.note_left());
         }
         ends.peer.check()
     }
 
+    #[inline]
+    fn is_there(&self) -> bool {
+        !self.ends.way.has_left() && !self.ends.peer.is_gone()
+    }
+
     #[cold]
     fn note_left(&self) -> SendError {
-        self.ends.peer.note_left();
-        SendError::Left { to: self.ends.peer.id }
+        let Ends { way, peer, .. } = &*self.ends;
+        if way.was_given_up() {
+            peer.note_dead();
+            return SendError::Dead { to: peer.id, pid: peer.pid };
+        }
+        peer.note_left();
+        SendError::Left { to: peer.id }
     }
 
     /// Sends, and deals with a lane that is full as `full` says.
     #[inline]
     pub fn send(&mut self, label: Label, payload: &[u8], full: Full) -> Result<(), SendError> {
+        if self.send_at_once(label, payload) {
+            return Ok(());
+        }
+        self.send_otherwise(label, payload, full)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_otherwise(
+        &mut self,
+        label: Label,
+        payload: &[u8],
+        full: Full,
+    ) -> Result<(), SendError> {
         match self.try_send(label, payload) {
             Err(SendError::Full { .. }) => {}
             other => return other,
@@ -192,7 +250,6 @@ impl Outgoing {
         self.send_when_full(label, payload, full)
     }
 
-    #[cold]
     fn send_when_full(
         &mut self,
         label: Label,
@@ -226,14 +283,15 @@ impl Outgoing {
                 Err(SendError::Full { .. }) => {}
                 other => return other,
             }
-            self.wait_for_room(Head::of(label).len() + payload.len(), deadline, time)?;
+            self.wait_for_room(label, payload.len(), deadline, time)?;
         }
     }
 
-    /// Waits for room for a frame of that length, for a short time. An error if the destination is
+    /// Waits for room for a message of that length, for a short time. An error if the destination is
     /// gone, this node left, or the deadline passed.
     fn wait_for_room(
         &mut self,
+        label: Label,
         length: usize,
         deadline: Deadline,
         time: Duration,
@@ -245,7 +303,8 @@ impl Outgoing {
         }
         let until = Deadline::at(deadline.nanoseconds().min(now.saturating_add(SLICE)));
         let park = ends.park;
-        if length <= ends.max_frame() + Head::MOST {
+        if length <= ends.max_frame() {
+            let length = Head::of(label).frame_for(length);
             // False at the end of the slice, and true if there never will be: then the send says.
             let Ends { writer: Some(writer), room, .. } = ends else { unreachable!("there") };
             if writer.ring().wait(length, room, &park, until) {
@@ -276,26 +335,45 @@ impl Outgoing {
     /// Sends if there is room.
     #[inline]
     pub fn try_send(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
-        self.check()?;
+        if self.send_at_once(label, payload) {
+            return Ok(());
+        }
+        self.try_send_otherwise(label, payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_send_otherwise(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
         if payload.len() > self.ends.max_frame() {
+            self.check()?;
             return self.try_send_large(label, payload);
         }
+        self.reserve(label, payload.len())?;
+        self.bytes_mut().copy_from_slice(payload);
+        self.commit(payload.len());
+        Ok(())
+    }
+
+    /// Sends what goes through the lane, if nothing is in the way; false if something is, and
+    /// nothing was sent.
+    #[inline(always)]
+    fn send_at_once(&mut self, label: Label, payload: &[u8]) -> bool {
+        if !self.is_there() || payload.len() > self.ends.max_frame() {
+            return false;
+        }
         let head = Head::of(label);
-        let begin = head.len();
-        let Ends { writer: Some(writer), counters, peer, park, .. } = &mut *self.ends else {
-            unreachable!("taken by drop alone")
+        let Ends { writer: Some(writer), counters, park, .. } = &mut *self.ends else {
+            return false;
         };
         let (ring, announcer) = writer.parts();
-        let mut grant = match ring.grant(begin + payload.len()) {
-            Ok(grant) => grant,
-            Err(error) => return Err(refused(peer.id, error)),
-        };
-        head.write(&mut grant);
-        grant[begin..].copy_from_slice(payload);
-        grant.commit(usize::MAX);
+        let Ok(mut grant) = ring.grant(head.frame_for(payload.len())) else { return false };
+        let begin = head.write(&mut grant, payload.len());
+        let end = begin + payload.len();
+        grant[begin..end].copy_from_slice(payload);
+        grant.commit(end);
         announcer.announce(park);
         counters.sent(payload.len());
-        Ok(())
+        true
     }
 
     #[cold]
@@ -328,7 +406,14 @@ impl Outgoing {
         if let Some(place) = self.ends.place.filter(|place| pool.has(*place)) {
             return Ok(place);
         }
-        let place = pool.enter(&self.ends.peer, &self.ends.way)?;
+        let Ends { peer, way, shared, .. } = &*self.ends;
+        let place = match pool.enter(peer, way) {
+            // Some may be of receivers that have left, and are gone by now.
+            Err(SendError::NoLane { .. }) if shared.forget_the_gone(pool) => {
+                pool.enter(peer, way)?
+            }
+            other => other?,
+        };
         self.ends.place = Some(place);
         Ok(place)
     }
@@ -359,13 +444,12 @@ impl Ends {
         place: PlaceId,
     ) -> Result<(), SendError> {
         let head = Head::of_chunk(label);
-        let begin = head.len();
         let to = self.peer.id;
         let (ring, announcer) = self.writer().parts();
-        let mut grant = ring.grant(begin + IN_CHUNK).map_err(|error| refused(to, error))?;
+        let mut grant = ring.grant(head.frame_for(IN_CHUNK)).map_err(|error| refused(to, error))?;
         // The mark comes before the handle.
         let Some(lent) = place.lend(message) else { return Err(SendError::Corrupt { to }) };
-        head.write(&mut grant);
+        let begin = head.write(&mut grant, IN_CHUNK);
         grant[begin..].copy_from_slice(&lent.to_bytes());
         grant.commit(usize::MAX);
         announcer.announce(&FutexPark::new());
@@ -425,49 +509,53 @@ impl std::fmt::Debug for Outgoing {
     }
 }
 
-/// Room for a message, in a lane or in a chunk. Its fields are dropped in their order.
-pub(super) enum Room<'o> {
-    Lane {
-        grant: Grant<'o, 'static>,
-        begin: usize,
-        announcer: &'o mut Announcer<'static>,
-        counters: &'o mut Counters,
-    },
-    // Elsewhere, so that what goes through a lane is not moved about with so much.
-    Chunk(Box<RoomInChunk<'o>>),
-}
-
-/// Its fields are dropped in their order.
-pub(super) struct RoomInChunk<'o> {
-    loan: Loan<'static, 'static>,
-    pool: PoolGuard,
-    ends: &'o mut Ends,
-    place: PlaceId,
-    label: Label,
-}
-
+/// Room for a message in the lane, one at a time, or in a chunk.
 impl Outgoing {
-    /// Room for a message of up to `length` bytes, if there is.
-    #[inline]
-    pub fn try_grant(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
-        self.check()?;
-        if length > self.ends.max_frame() {
-            return self.try_grant_chunk(label, length);
+    /// Makes room for a message of up to `length` bytes in the lane, if nothing is in the way;
+    /// false if something is.
+    #[inline(always)]
+    pub fn grant_at_once(&mut self, label: Label, length: usize) -> bool {
+        if !self.is_there() || length > self.ends.max_frame() {
+            return false;
         }
+        let Ends { writer: Some(writer), granted, .. } = &mut *self.ends else { return false };
         let head = Head::of(label);
-        let begin = head.len();
-        let Ends { writer: Some(writer), counters, peer, .. } = &mut *self.ends else {
-            unreachable!("taken by drop alone")
-        };
-        let (ring, announcer) = writer.parts();
-        let to = peer.id;
-        let mut grant = ring.grant(begin + length).map_err(|error| refused(to, error))?;
-        head.write(&mut grant);
-        Ok(Room::Lane { grant, begin, announcer, counters })
+        let Ok(mut grant) = writer.ring().grant(head.frame_for(length)) else { return false };
+        granted.begin = head.write(&mut grant, length);
+        granted.end = granted.begin + length;
+        grant.hold();
+        true
     }
 
+    /// Makes room for a message of up to `length` bytes, if there is: in the lane, or in what is
+    /// returned.
     #[cold]
-    fn try_grant_chunk(&mut self, label: Label, length: usize) -> Result<Room<'_>, SendError> {
+    #[inline(never)]
+    pub fn grant(&mut self, label: Label, length: usize) -> Result<Option<Box<InPool>>, SendError> {
+        if length > self.ends.max_frame() {
+            self.check()?;
+            return self.grant_chunk(label, length).map(Some);
+        }
+        self.reserve(label, length).map(|()| None)
+    }
+
+    /// Makes room in the lane.
+    fn reserve(&mut self, label: Label, length: usize) -> Result<(), SendError> {
+        self.check()?;
+        let Ends { writer: Some(writer), granted, peer, .. } = &mut *self.ends else {
+            unreachable!("taken by drop alone")
+        };
+        let head = Head::of(label);
+        let to = peer.id;
+        let grant = writer.ring().grant(head.frame_for(length));
+        let mut grant = grant.map_err(|error| refused(to, error))?;
+        granted.begin = head.write(&mut grant, length);
+        granted.end = granted.begin + length;
+        grant.hold();
+        Ok(())
+    }
+
+    fn grant_chunk(&mut self, label: Label, length: usize) -> Result<Box<InPool>, SendError> {
         let to = self.ends.peer.id;
         let guard = self.ends.shared.clone().pool(length)?;
         let Some(mut guard) = guard else { return Err(SendError::Full { to }) };
@@ -477,52 +565,63 @@ impl Outgoing {
         // SAFETY: of the pool that the guard keeps, and keeps for this alone; dropped before it.
         let loan =
             unsafe { std::mem::transmute::<Loan<'_, 'static>, Loan<'static, 'static>>(loan) };
-        let ends = &mut *self.ends;
-        Ok(Room::Chunk(Box::new(RoomInChunk { loan, pool: guard, ends, place, label })))
+        Ok(Box::new(InPool { loan, pool: guard, place, label }))
+    }
+
+    /// The room in the lane.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
+        let Ends { writer: Some(writer), granted, .. } = &*self.ends else { return &[] };
+        writer.ring_ref().held().get(granted.begin..granted.end).unwrap_or(&[])
+    }
+
+    /// The same, to be written.
+    #[inline(always)]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let Ends { writer: Some(writer), granted, .. } = &mut *self.ends else { return &mut [] };
+        writer.ring().held_mut().get_mut(granted.begin..granted.end).unwrap_or(&mut [])
+    }
+
+    /// Sends the first `used` bytes of the room in the lane.
+    #[inline(always)]
+    pub fn commit(&mut self, used: usize) {
+        let Ends { writer: Some(writer), granted, counters, park, .. } = &mut *self.ends else {
+            return;
+        };
+        let used = used.min(granted.end - granted.begin);
+        let (ring, announcer) = writer.parts();
+        if ring.commit_held(granted.begin + used) {
+            announcer.announce(park);
+            counters.sent(used);
+        }
+    }
+
+    /// Sends the first `used` bytes of that room.
+    #[cold]
+    #[inline(never)]
+    pub fn commit_chunk(&mut self, room: InPool, used: usize) -> Result<(), SendError> {
+        let InPool { mut loan, pool, place, label } = room;
+        let used = used.min(loan.len());
+        // Shorter: that cannot fail.
+        let _ = loan.resize(used);
+        let message = loan.share();
+        let sent = self.ends.offer(label, &message, place);
+        drop(message);
+        // Only now: the chunk is its pool's.
+        drop(pool);
+        sent
     }
 }
 
-impl Room<'_> {
-    #[inline]
+impl InPool {
+    /// The room.
     pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Lane { grant, begin, .. } => &grant[*begin..],
-            Self::Chunk(room) => &room.loan,
-        }
+        &self.loan
     }
 
-    #[inline]
+    /// The same, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Lane { grant, begin, .. } => &mut grant[*begin..],
-            Self::Chunk(room) => &mut room.loan,
-        }
-    }
-
-    /// Publishes the first `used` bytes.
-    #[inline(always)]
-    pub fn commit(self, used: usize) -> Result<(), SendError> {
-        match self {
-            Self::Lane { grant, begin, announcer, counters } => {
-                let used = used.min(grant.len() - begin);
-                grant.commit(begin + used);
-                announcer.announce(&FutexPark::new());
-                counters.sent(used);
-                Ok(())
-            }
-            Self::Chunk(room) => {
-                let RoomInChunk { mut loan, pool, ends, place, label } = *room;
-                let used = used.min(loan.len());
-                // Shorter: that cannot fail.
-                let _ = loan.resize(used);
-                let message = loan.share();
-                let sent = ends.offer(label, &message, place);
-                drop(message);
-                // Only now: the chunk is its pool's.
-                drop(pool);
-                sent
-            }
-        }
+        &mut self.loan
     }
 }
 
@@ -536,6 +635,10 @@ fn enter(
     let to = *to;
     let Some(member) = shared.member() else { return Err(SendError::NotJoined) };
     let receiver = layout.node();
+    if receiver == member.id() {
+        // It reaches itself through its door, until it shuts that to leave.
+        return Err(SendError::NotJoined);
+    }
     let pid = member.processes().process(receiver).ok().flatten().map(|it| it.identity.pid);
     match member.processes().convict(receiver)? {
         Verdict::Alive => {}

@@ -2,7 +2,7 @@
 
 use super::error::RecvError;
 use super::frame::Label;
-use super::inbox::{Found, Inbox};
+use super::inbox::Inbox;
 use super::message::{Message, Spare};
 use super::shared::Shared;
 use crate::park::FutexPark;
@@ -63,8 +63,7 @@ impl<'n> Receiver<'n> {
     /// See [`RecvError`]. Other messages may follow, but for `NotJoined`.
     #[inline]
     pub fn read(&mut self) -> Result<Option<Reading<'_>>, RecvError> {
-        let found = self.inbox.read()?;
-        Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
+        if self.inbox.read()? { Ok(Some(Reading { inbox: &mut self.inbox })) } else { Ok(None) }
     }
 
     /// The next message; waits for it, in the way the node was configured to.
@@ -74,8 +73,8 @@ impl<'n> Receiver<'n> {
     /// As [`read`](Self::read). `NotJoined` also if the node leaves meanwhile.
     pub fn read_wait(&mut self) -> Result<Reading<'_>, RecvError> {
         loop {
-            if let Some(found) = self.inbox.read_wait(Deadline::NEVER, || false)? {
-                return Ok(Reading { inbox: &mut self.inbox, found });
+            if self.inbox.read_wait(Deadline::NEVER, || false)? {
+                return Ok(Reading { inbox: &mut self.inbox });
             }
         }
     }
@@ -88,20 +87,20 @@ impl<'n> Receiver<'n> {
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Reading<'_>>, RecvError> {
         let deadline = Deadline::after(&FutexPark::new(), timeout);
         let found = self.inbox.read_wait(deadline, || false)?;
-        Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
+        Ok(found.then(|| Reading { inbox: &mut self.inbox }))
     }
 
     /// As [`read`](Self::read), for who does not call again soon.
     pub(super) fn read_once(&mut self) -> Result<Option<Reading<'_>>, RecvError> {
         let found = self.inbox.read_once()?;
-        Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
+        Ok(found.then(|| Reading { inbox: &mut self.inbox }))
     }
 
     /// The next message; waits for it until `stop` says so, and whoever makes it say so rings the
     /// node's bell.
     fn read_unless(&mut self, stop: impl Fn() -> bool) -> Result<Option<Reading<'_>>, RecvError> {
         let found = self.inbox.read_wait(Deadline::NEVER, stop)?;
-        Ok(found.map(|found| Reading { inbox: &mut self.inbox, found }))
+        Ok(found.then(|| Reading { inbox: &mut self.inbox }))
     }
 }
 
@@ -132,26 +131,25 @@ impl fmt::Debug for Receiver<'_> {
 /// again.
 pub struct Reading<'r> {
     inbox: &'r mut Inbox,
-    found: Found,
 }
 
 impl Reading<'_> {
     /// The node that sent it.
     #[must_use]
     pub fn sender(&self) -> &NodeId {
-        self.inbox.sender(&self.found)
+        self.inbox.sender()
     }
 
     /// What it is about.
     #[must_use]
     pub fn label(&self) -> Label {
-        self.inbox.label(&self.found)
+        self.inbox.label()
     }
 
     /// Leaves it behind: its sender may use the memory again.
     #[inline]
     pub fn release(self) {
-        self.inbox.release(self.found);
+        self.inbox.release();
     }
 }
 
@@ -159,7 +157,7 @@ impl Deref for Reading<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.inbox.bytes(&self.found)
+        self.inbox.bytes()
     }
 }
 

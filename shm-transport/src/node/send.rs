@@ -2,7 +2,7 @@
 
 use super::error::SendError;
 use super::frame::Label;
-use super::outgoing::{Outgoing, Room};
+use super::outgoing::{InPool, Outgoing};
 use super::shared::Shared;
 use crate::config::Full;
 use shm_primitives::layout::lrpc::NodeId;
@@ -81,7 +81,9 @@ impl Sender {
     /// As [`send`](Self::send).
     #[inline]
     pub fn send_labelled(&mut self, label: Label, payload: &[u8]) -> Result<(), SendError> {
-        self.check()?;
+        if !self.is_joined() {
+            return Err(SendError::NotJoined);
+        }
         self.outgoing.send(label, payload, self.full)
     }
 
@@ -94,7 +96,9 @@ impl Sender {
     /// `Full`, or as [`send`](Self::send).
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.check()?;
+        if !self.is_joined() {
+            return Err(SendError::NotJoined);
+        }
         self.outgoing.try_send(Label::NONE, payload)
     }
 
@@ -119,16 +123,25 @@ impl Sender {
     /// As [`grant`](Self::grant).
     #[inline]
     pub fn grant_labelled(&mut self, label: Label, length: usize) -> Result<Grant<'_>, SendError> {
-        self.check()?;
-        Ok(Grant { room: self.outgoing.try_grant(label, length)? })
+        if self.is_joined() && self.outgoing.grant_at_once(label, length) {
+            return Ok(Grant { sender: self, chunk: None });
+        }
+        self.grant_otherwise(label, length)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grant_otherwise(&mut self, label: Label, length: usize) -> Result<Grant<'_>, SendError> {
+        if !self.is_joined() {
+            return Err(SendError::NotJoined);
+        }
+        let chunk = self.outgoing.grant(label, length)?;
+        Ok(Grant { sender: self, chunk })
     }
 
     #[inline]
-    fn check(&self) -> Result<(), SendError> {
-        if self.shared.has_left() || !self.shared.is_ours() {
-            return Err(SendError::NotJoined);
-        }
-        Ok(())
+    fn is_joined(&self) -> bool {
+        !self.shared.has_left() && self.shared.is_ours()
     }
 }
 
@@ -150,7 +163,9 @@ impl fmt::Debug for Sender {
 /// Room for a message lent by [`Sender::grant`], not yet sent: a slice of bytes.
 #[must_use = "nothing is sent until it is committed"]
 pub struct Grant<'s> {
-    room: Room<'s>,
+    // No more than this: see `outgoing::Granted`.
+    sender: &'s mut Sender,
+    chunk: Option<Box<InPool>>,
 }
 
 impl Grant<'_> {
@@ -162,7 +177,13 @@ impl Grant<'_> {
     /// never fail.
     #[inline]
     pub fn commit(self, used: usize) -> Result<(), SendError> {
-        self.room.commit(used)
+        match self.chunk {
+            None => {
+                self.sender.outgoing.commit(used);
+                Ok(())
+            }
+            Some(room) => self.sender.outgoing.commit_chunk(*room, used),
+        }
     }
 }
 
@@ -170,14 +191,20 @@ impl Deref for Grant<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.room.bytes()
+        match &self.chunk {
+            None => self.sender.outgoing.bytes(),
+            Some(room) => room.bytes(),
+        }
     }
 }
 
 impl DerefMut for Grant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.room.bytes_mut()
+        match &mut self.chunk {
+            None => self.sender.outgoing.bytes_mut(),
+            Some(room) => room.bytes_mut(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Whatever a node has names its [`OwnerId`]: its place in the registry, its segment, its pool,
 //! its lanes into others' segments. When the kernel has convicted that id, all of it goes: the
-//! segments' names are taken away, the place in the registry is free. Receivers take back the
+//! segments are marked as given up and their names taken away, the place in the registry is free. Receivers take back the
 //! lanes themselves, when they have read them; so the pool stays until no lane comes from the dead
 //! one any more, and its record in the table of members stays for as long, so that somebody finds
 //! it.
@@ -55,13 +55,7 @@ pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
     if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
         return Ok(Vec::new());
     }
-    let member = Member::join_with(domain, "sweep", JoinOptions::new().role(ROLE))?;
-    let mut swept = Vec::new();
-    let done = sweep_all(domain, &member, dry_run, &mut swept);
-    // SAFETY: it holds nothing: what it took over it has released.
-    let last = unsafe { member.leave() };
-    done?;
-    let mut deserted = last?;
+    let (mut swept, mut deserted) = sweep_as_member(domain, dry_run)?;
     if !dry_run && !deserted && only_members(domain)? {
         // Records of those that were no nodes, and had nothing that is left.
         deserted = remove_if_deserted(domain)?;
@@ -70,6 +64,21 @@ pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
         swept.push(Swept::Members);
     }
     Ok(swept)
+}
+
+/// The same for nodes alone: dead members that were none keep their records. What was put away, and
+/// whether there is nobody left.
+pub(super) fn sweep_as_member(
+    domain: &Domain,
+    dry_run: bool,
+) -> Result<(Vec<Swept>, bool), NodeError> {
+    let member = Member::join_with(domain, "sweep", JoinOptions::new().role(ROLE))?;
+    let mut swept = Vec::new();
+    let done = sweep_all(domain, &member, dry_run, &mut swept);
+    // SAFETY: it holds nothing: what it took over it has released.
+    let last = unsafe { member.leave() };
+    done?;
+    Ok((swept, last?))
 }
 
 /// Whether there is nothing in the domain but its table of members.
@@ -150,11 +159,12 @@ fn sweep_orphans(
             _ => continue,
         };
         let Some(owner) = owner_in(domain, &name, magic, PATIENT)? else { continue };
-        if table.has_records_of(owner) || table.convict(owner)?.dead().is_none() {
+        if table.has_records_of(owner) {
             continue;
         }
+        let Verdict::Dead(dead) = table.convict(owner)? else { continue };
         let is_read = is_pool(&name) && is_read_from(domain, member, owner, PATIENT)?;
-        if !is_read && unlink(domain, &name, magic, owner, dry_run, PATIENT)? {
+        if !is_read && unlink(domain, &name, magic, dead, dry_run, PATIENT)? {
             swept.push(Swept::Segment(name));
         }
     }
@@ -188,7 +198,7 @@ pub(super) fn sweep_one(
     if domain.path_of(&pool).exists() {
         if is_read_from(domain, member, dead.id(), options)? {
             remains = true;
-        } else if unlink(domain, &pool, super::chunks::MAGIC, dead.id(), dry_run, options)? {
+        } else if unlink(domain, &pool, super::chunks::MAGIC, dead, dry_run, options)? {
             swept.push(Swept::Segment(pool));
         }
     }
@@ -196,7 +206,7 @@ pub(super) fn sweep_one(
         let Ok(name) = name else { continue };
         if is_node(&name)
             && owner_in(domain, &name, Magic::NODE, options)? == Some(dead.id())
-            && unlink(domain, &name, Magic::NODE, dead.id(), dry_run, options)?
+            && unlink(domain, &name, Magic::NODE, dead, dry_run, options)?
         {
             swept.push(Swept::Segment(name));
         }
@@ -290,19 +300,25 @@ fn is_no_node_s(error: &SegmentError) -> bool {
     )
 }
 
-/// Takes the name of a segment away if it is `owner`'s.
+/// Takes the name of a segment away if it is `dead`'s. Before that it says in it that it is given
+/// up: who had a lane there, and has not heard of the death, sees it before it sends, and so before
+/// another can have the name. Who dies between both leaves a segment of the dead one's.
 pub(super) fn unlink(
     domain: &Domain,
     name: &SegmentName,
     magic: Magic,
-    owner: OwnerId,
+    dead: Dead<OwnerId>,
     dry_run: bool,
     options: OpenOptions,
 ) -> Result<bool, NodeError> {
     let mut found = false;
     let removed = Segment::unlink(domain, name, options, |segment| {
         // Of any version. Whatever else it is, it is not known to be the dead one's.
-        found = layout::owner_of(&segment.region(), magic).ok().flatten() == Some(owner);
+        found = if dry_run {
+            layout::owner_of(&segment.region(), magic) == Ok(Some(dead.id()))
+        } else {
+            layout::give_up(&segment.region(), magic, dead) == Ok(true)
+        };
         Ok::<_, SegmentError>(found && !dry_run)
     });
     match removed {

@@ -1,17 +1,20 @@
 //! A service by hand, for tests of one of its sides: the other two do what the test says.
 
+use super::failure::Failure;
 use super::mapped::{BellsMapped, ClientMapped, ControlMapped, MapError};
 use super::name::ServiceName;
 use super::worker::Assignment;
 use crate::domain::Domain;
 use crate::member::Member;
 use crate::park::FutexPark;
-use shm_primitives::channel::{self, RequestError};
+use shm_primitives::channel::{self, Recovered, RequestError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::service::{
     Announcer, ClientEntry, ClientState, Condition, Order, Orders, Shape, WorkerEntry, WorkerState,
 };
 use shm_primitives::message::{MsgStatus, SeqIds};
+use shm_primitives::part::ClaimError;
+use shm_primitives::place::Cause;
 use shm_primitives::segment::Control;
 use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::table::Slot;
@@ -210,6 +213,42 @@ impl Bare {
             dead.is_some()
         });
         dead.unwrap()
+    }
+
+    /// Puts away what the dead worker of a place left, as a supervisor does; the call that it had
+    /// in hand, whose caller is told.
+    pub fn recover(
+        &self,
+        place: u32,
+        dead: Dead<OwnerId>,
+        clients: &mut [BareClient],
+    ) -> Option<u64> {
+        let owner = self.member.id();
+        let mut monitor = self.control.layout.monitor(place).unwrap().recover_writer(dead);
+        let mut poison = None;
+        for client in clients {
+            let (key, shape) = (client.slot.as_ref().unwrap().key(), &self.shape);
+            let channel = client.mapped.layout.channel(shape.place(place).unwrap()).unwrap();
+            let lane = shape.lane(place, key.index(), key.generation()).unwrap();
+            match channel.recover_worker(dead, owner, lane, &mut monitor) {
+                Ok(Recovered::Poison(mut found)) => {
+                    assert_eq!(poison, None, "one at the most");
+                    poison = Some(found.header().seq_id());
+                    let failure = Failure::Crashed { cause: Cause::Unknown, attempt: 1 };
+                    found.fail(&failure.to_bytes(64)).unwrap();
+                    drop(found.skip());
+                }
+                Ok(Recovered::Nothing(worker) | Recovered::Answered(_, worker)) => drop(worker),
+                Err(ClaimError::NotTheOwner { found: None }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            let bell = self.bells.layout.client(key.index()).unwrap().bell();
+            bell.shared_notifier().notify(&FutexPark::new());
+        }
+        monitor.reset();
+        self.control.layout.workers().recover(dead, owner).unwrap().for_each(drop);
+        self.member.processes().clear(dead, self.member.membership()).unwrap();
+        poison
     }
 
     pub fn client(&self) -> BareClient {

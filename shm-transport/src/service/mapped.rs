@@ -1,9 +1,10 @@
 //! The segments of a service, mapped.
 
-use super::name::{ServiceName, bells_of, client_of, control_of};
+use super::name::{ServiceName, bells_of, client_of, control_of, letters_of};
 use crate::domain::Domain;
 use crate::segment::{CreateOptions, OpenOptions, ReadOnlySegment, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
+use shm_primitives::layout::letters::{self, LettersLayout};
 use shm_primitives::layout::phoenix::{PhoenixShmLayout, Place};
 use shm_primitives::layout::service::{BellsLayout, ControlLayout, Shape};
 use shm_primitives::region::Region;
@@ -52,6 +53,7 @@ pub(super) struct MappedReadOnly<L> {
 pub(super) type ControlMapped = Mapped<ControlLayout<'static>>;
 pub(super) type BellsMapped = Mapped<BellsLayout<'static>>;
 pub(super) type ClientMapped = Mapped<PhoenixShmLayout<'static>>;
+pub(super) type LettersMapped = Mapped<LettersLayout<'static>>;
 pub(super) type ControlReadOnly = MappedReadOnly<ControlLayout<'static>>;
 
 fn impossible(path: PathBuf) -> MapError {
@@ -175,6 +177,38 @@ impl ClientMapped {
             |region| unsafe { PhoenixShmLayout::attach(region) },
             enter,
         )
+    }
+}
+
+impl LettersMapped {
+    /// Makes room for dead letters: memory for what is [dense](letters::Shape::dense_size), and for
+    /// a message when it is kept.
+    pub fn create<E: From<MapError> + From<SegmentError>>(
+        domain: &Domain,
+        service: &ServiceName,
+        shape: letters::Shape,
+        owner: OwnerId,
+    ) -> Result<(Self, Control<'static>), E> {
+        let name = letters_of(service);
+        let impossible = || impossible(domain.path_of(&name));
+        let size = shape.required_size().ok_or_else(impossible)?;
+        let dense = shape.dense_size().ok_or_else(impossible)?;
+        let options = CreateOptions::sparse(size, dense);
+        let (segment, (layout, control)) = Segment::create(domain, &name, options, |segment| {
+            // SAFETY: as those of a control segment.
+            let made = unsafe { LettersLayout::init_at(lasting(segment), shape, owner) };
+            made.map_err(|error| E::from(MapError::Layout { path: segment.path().into(), error }))
+        })?;
+        Ok((Self { layout, segment }, control))
+    }
+
+    /// Opens them; as the control segment is.
+    pub fn open<T, E: From<MapError> + From<SegmentError>>(
+        domain: &Domain,
+        service: &ServiceName,
+        enter: impl FnOnce(&Segment, &LettersLayout<'static>) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
+        open(domain, &letters_of(service), LettersLayout::attach, enter)
     }
 }
 

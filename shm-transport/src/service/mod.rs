@@ -10,6 +10,7 @@ mod mapped;
 mod name;
 #[allow(dead_code, reason = "for all three sides")]
 mod role;
+pub mod server;
 pub mod worker;
 
 #[cfg(test)]
@@ -17,6 +18,10 @@ pub mod worker;
 mod bare;
 
 pub use client::{Batch, Call, CallError, Client, ClientBuilder, ClientState, ConnectError};
+pub use server::{
+    DeadLetter, EXIT_NEVER, Function, Hang, Program, Restart, Server, ServerBuilder, ServerError,
+    ServiceState, Strategy, WorkerInfo,
+};
 pub use shm_primitives::message::Priority;
 pub use shm_primitives::place::Cause;
 pub use worker::{HandlerError, Reply, ReplyGrant, Request, Worker, WorkerError};

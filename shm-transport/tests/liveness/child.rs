@@ -1,5 +1,9 @@
 //! Processes that do as they are told.
 
+pub use crate::common::child::{Child, signal_to};
+
+use crate::common::child::say;
+use crate::table::{self, Mapped};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use shm_primitives::identity::OwnerId;
 use shm_transport::liveness::{
@@ -9,21 +13,17 @@ use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write, stdin};
+use std::io::stdin;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio, exit};
+use std::process::{Command, exit};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use crate::table::{self, Mapped};
 
 /// The variables that make this binary a process that does as it is told.
 const ROLE: &str = "LIVENESS_ROLE";
 const FILE: &str = "LIVENESS_FILE";
-/// What its answers begin with: everything else is the test harness's.
-const MARK: &str = "@";
 /// Ends whatever has lost its test.
 const SECONDS: u32 = 120;
 
@@ -61,13 +61,6 @@ pub fn soon(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// A process of this test's.
-pub struct Child {
-    pub process: std::process::Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
 impl Child {
     pub fn start(file: &Path) -> Self {
         Self::start_as("", file)
@@ -75,75 +68,13 @@ impl Child {
 
     /// With `unshare` it stands in a new pid namespace.
     pub fn start_as(role: &str, file: &Path) -> Self {
-        let mut process =
-            command(role, file).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdin = process.stdin.take();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { process, stdin, stdout }
-    }
-
-    /// Tells it what to do and answers its answer.
-    pub fn ask(&mut self, order: &str) -> String {
-        self.tell(order);
-        self.hear()
-    }
-
-    pub fn tell(&mut self, order: &str) {
-        writeln!(self.stdin.as_mut().unwrap(), "{order}").unwrap();
-    }
-
-    pub fn hear(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "the child has ended");
-            // The harness of the child does not end its line before the first answer.
-            if let Some((_, answer)) = line.split_once(MARK) {
-                return answer.trim_end().to_owned();
-            }
-        }
-    }
-
-    /// All that it said before its end, but for a line that it did not finish.
-    pub fn hear_all(&mut self) -> Vec<String> {
-        let mut text = String::new();
-        self.stdout.read_to_string(&mut text).unwrap();
-        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        whole.filter_map(|line| Some(line.split_once(MARK)?.1.to_owned())).collect()
-    }
-
-    pub fn pid(&self) -> i32 {
-        self.process.id().try_into().unwrap()
-    }
-
-    pub fn signal(&self, signal: i32) {
-        signal_to(self.pid(), signal);
-    }
-
-    /// Kills it and waits until it is reaped.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        Self::of(command(role, file))
     }
 
     /// Which process it says it is.
     pub fn identity(&mut self) -> ProcessIdentity {
         parse(&self.ask("identity"))
     }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-pub fn signal_to(pid: i32, signal: i32) {
-    assert!(pid > 1, "{pid} would be others");
-    // SAFETY: a system call without memory.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal {signal} to {pid}");
 }
 
 fn parse(identity: &str) -> ProcessIdentity {
@@ -158,18 +89,9 @@ fn parse(identity: &str) -> ProcessIdentity {
 }
 
 fn command(role: &str, file: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Child::playing("child::role");
+    command.env(ROLE, role).env(FILE, file);
     command
-        .args(["child::role", "--exact", "--nocapture", "--test-threads=1"])
-        .env(ROLE, role)
-        .env(FILE, file);
-    command
-}
-
-fn say(answer: impl std::fmt::Display) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{MARK}{answer}").unwrap();
-    out.flush().unwrap();
 }
 
 /// A child that does nothing and holds what a fork leaves it, until the test is over.
@@ -344,7 +266,7 @@ fn obey(path: &Path) {
                 let last = unsafe { table().enrol("dying") }.unwrap();
                 say(last.id().word());
                 say("last");
-                signal_to(std::process::id() as i32, libc::SIGKILL);
+                signal_to(std::process::id(), libc::SIGKILL);
             }
             // Locks taken while another thread forks all the time.
             "take-among-forks" => {

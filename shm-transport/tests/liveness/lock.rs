@@ -103,7 +103,7 @@ fn a_stopped_process_keeps_it() {
 fn a_stranger_has_none_after_its_death() {
     let memory = memory();
     let mut child = Child::start(&memory.path());
-    let stranger: i32 = child.ask("stranger").parse().unwrap();
+    let stranger: u32 = child.ask("stranger").parse().unwrap();
     assert_eq!(child.process.wait().unwrap().code(), Some(0));
     // The same pipes, another process: nobody's child that we know.
     assert_eq!(child.ask("take 9"), "true");
@@ -117,7 +117,7 @@ fn a_fork_inherits_nothing() {
     let memory = memory();
     let mut child = Child::start(&memory.path());
     assert_eq!(child.ask("take 5"), "true");
-    let fork: i32 = child.ask("fork").parse().unwrap();
+    let fork: u32 = child.ask("fork").parse().unwrap();
     child.kill();
     soon("the lock has fallen", || !memory.is_locked(5));
     signal_to(fork, 0);

@@ -317,7 +317,7 @@ fn a_fork_is_no_member() {
     assert_eq!(child.ask("fork-and-drop"), "0", "it touched memory that it has not");
     assert!(is(&table, id, "alive"));
     assert!(table.process(id).unwrap().is_some(), "it left in its parent's name");
-    let fork: i32 = child.ask("fork").parse().unwrap();
+    let fork: u32 = child.ask("fork").parse().unwrap();
     child.kill();
     soon_dead(&table, id);
     signal_to(fork, 0);

@@ -133,7 +133,7 @@ fn memory_that_another_has_too_outlives_its_process() {
     let id = enrolled(&mut child);
     let mut watch = DeathWatch::new(&table);
     watch.add(id).unwrap();
-    let sharer: i32 = child.ask("share").parse().unwrap();
+    let sharer: u32 = child.ask("share").parse().unwrap();
     child.kill();
     let patience = Duration::from_millis(300);
     assert_eq!(watch.wait(Some(Instant::now() + patience)), Ok(None));

@@ -260,7 +260,7 @@ fn leaving_while_the_file_is_locked() {
     assert!(matches!(found, Err(SendError::Left { .. })), "{found:?}");
     drop(node);
     assert!(builder(&place.domain, "node").join().is_err(), "the file is there");
-    drop(file);
+    unlock(file);
     let mut again = None;
     crate::help::soon("its name is free", || {
         again = builder(&place.domain, "node").join().ok();
@@ -276,9 +276,14 @@ fn leaving_while_the_file_is_locked() {
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
     child.expect("leave child", "Segment");
     child.end();
-    drop(file);
+    unlock(file);
     drop((again, other));
     crate::help::leaves_nothing(&place);
+}
+
+/// Gives the lock back. Closing the file does that too, unless a fork has it, of another test.
+fn unlock(file: fs::File) {
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock).unwrap();
 }
 
 /// A full file system is an error of the call that takes memory, and of no later one.
@@ -416,19 +421,27 @@ fn connecting_to_one_whose_file_is_locked() {
     here.send("other", b"connected").unwrap();
     let file = fs::File::open(place.path("node.there")).unwrap();
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    std::thread::scope(|scope| {
-        let connecting = scope.spawn(|| here.send("there", b"x"));
-        std::thread::sleep(Duration::from_millis(100));
-        here.try_send("other", b"meanwhile").unwrap();
-        assert!(!connecting.is_finished(), "sending to the other has waited");
-        let found = connecting.join().unwrap();
-        assert!(matches!(found, Err(SendError::Segment(SegmentError::Busy { .. }))), "{found:?}");
+    assert_eq!(&*other.recv().unwrap(), b"connected");
+    // Again if this thread did not come to it as long as the other one waited, which is a second.
+    crate::help::soon("sending to the other does not wait", || {
+        std::thread::scope(|scope| {
+            let connecting = scope.spawn(|| here.send("there", b"x"));
+            let shortly = Duration::from_millis(100);
+            std::thread::sleep(shortly);
+            here.try_send("other", b"meanwhile").unwrap();
+            // Had it waited, the other one would be done now.
+            std::thread::sleep(shortly);
+            let still = !connecting.is_finished();
+            let found = connecting.join().unwrap();
+            let busy = matches!(found, Err(SendError::Segment(SegmentError::Busy { .. })));
+            assert!(busy, "{found:?}");
+            assert_eq!(&*other.recv().unwrap(), b"meanwhile");
+            still
+        })
     });
-    drop(file);
+    unlock(file);
     here.send("there", &payload(1, 0, 100)).unwrap();
     child.expect("receive there 10000", "here 1 0 100");
-    assert_eq!(&*other.recv().unwrap(), b"connected");
-    assert_eq!(&*other.recv().unwrap(), b"meanwhile");
 }
 
 /// A dead one's file is locked for longer than those wait who put away what it had: they come back
@@ -445,10 +458,28 @@ fn a_dead_one_s_file_is_locked() {
     // Longer than a lock is waited for.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(place.path("node.there").exists());
-    drop(file);
+    unlock(file);
     crate::help::soon("it is put away", || !place.path("node.there").exists());
     drop(here);
     assert_eq!(place.files(), [""; 0]);
+}
+
+/// A dead one's place is free while its file is locked: the file goes later.
+#[test]
+fn joining_while_a_dead_one_s_file_is_locked() {
+    let place = Place::new();
+    let two = |name: &str| builder(&place.domain, name).nodes(2).join();
+    let here = two("here").unwrap();
+    let mut child = Child::joined(&place, "there", "");
+    let file = fs::File::open(place.path("node.there")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    child.kill();
+    let other = two("other").unwrap();
+    here.send("other", b"x").unwrap();
+    assert_eq!(other.recv().unwrap().len(), 1);
+    assert!(place.path("node.there").exists());
+    unlock(file);
+    crate::help::soon("it is put away", || !place.path("node.there").exists());
 }
 
 /// Who looks after a node does not wait for a dead one's file that is locked: it goes on to give
@@ -470,7 +501,9 @@ fn heartbeats_while_a_dead_one_s_file_is_locked() {
         let file = fs::File::open(place.path(&format!("node.{name}"))).unwrap();
         rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
         child.kill();
-        crate::help::soon("its death is known", || here.send(name, b"x").is_err());
+        crate::help::soon("its death is known", || {
+            matches!(here.send(name, b"x"), Err(SendError::Dead { .. }))
+        });
         file
     });
     std::thread::sleep(Duration::from_millis(100));
@@ -480,6 +513,6 @@ fn heartbeats_while_a_dead_one_s_file_is_locked() {
         asked.load(std::sync::atomic::Ordering::Relaxed) > before + 300
     });
     assert!(place.path("node.one").exists() && place.path("node.two").exists());
-    drop(files);
+    files.into_iter().for_each(unlock);
     crate::help::soon("they are put away", || place.files().len() == 3);
 }

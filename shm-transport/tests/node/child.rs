@@ -1,41 +1,29 @@
 //! Processes that do as they are told: a line in is an order, a line out its answer.
 
+pub use crate::common::child::{Child, say};
+
 use crate::help::{self, payload};
 use crate::segment_help::Place;
 use shm_transport::domain::Domain;
 use shm_transport::node::{Node, NodeBuilder, SendError, Sender};
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::io::stdin;
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio, exit};
+use std::process::exit;
 use std::time::Duration;
 
 /// The variable that makes this binary such a process: the directory of its domain.
 const DIRECTORY: &str = "NODE_DIRECTORY";
-/// What answers begin with: everything else is the test harness's.
-const MARK: &str = "@";
 /// Ends whatever has lost its test.
 const SECONDS: u32 = 100;
-
-/// A process of a test's, which is killed with it.
-pub struct Child {
-    pub process: std::process::Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
 
 impl Child {
     /// Starts one for the domain of that place.
     pub fn start(place: &Place) -> Self {
-        Self::of(command(&place.directory))
-    }
-
-    fn of(mut command: Command) -> Self {
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdin = process.stdin.take();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { process, stdin, stdout }
+        let mut command = Self::playing("child::role");
+        command.env(DIRECTORY, &place.directory);
+        Self::of(command)
     }
 
     /// Starts one that has joined under that name.
@@ -44,79 +32,6 @@ impl Child {
         child.expect(&format!("join {name} {options}"), "joined");
         child
     }
-
-    pub fn tell(&mut self, order: &str) {
-        writeln!(self.stdin.as_mut().unwrap(), "{order}").unwrap();
-    }
-
-    pub fn hear(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "the child has ended");
-            // The harness of the child does not end its line before the first answer.
-            if let Some((_, answer)) = line.split_once(MARK) {
-                return answer.trim_end().to_owned();
-            }
-        }
-    }
-
-    pub fn ask(&mut self, order: &str) -> String {
-        self.tell(order);
-        self.hear()
-    }
-
-    /// Asks, and fails unless this is the answer.
-    #[track_caller]
-    pub fn expect(&mut self, order: &str, answer: &str) {
-        let found = self.ask(order);
-        assert_eq!(found, answer, "{order}");
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    pub fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.pid()).unwrap();
-        assert!(pid > 1, "{pid} would be others");
-        // SAFETY: a system call without memory, to a child that is not reaped.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal {signal} to {pid}");
-    }
-
-    /// Kills it and waits until it is reaped.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    /// Lets it end by itself: its nodes are dropped.
-    pub fn end(&mut self) {
-        drop(self.stdin.take());
-        assert!(self.process.wait().unwrap().success());
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // Before its input ends, at which it would leave.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn command(directory: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["child::role", "--exact", "--nocapture", "--test-threads=1"])
-        .env(DIRECTORY, directory);
-    command
-}
-
-pub fn say(answer: impl std::fmt::Display) {
-    let mut out = stdout().lock();
-    writeln!(out, "{MARK}{answer}").unwrap();
-    out.flush().unwrap();
 }
 
 /// The name of an error's variant.
@@ -297,18 +212,18 @@ impl Obeying {
                 }
                 "received".into()
             }
-            // Sends back whatever comes, until nothing does for so long.
-            ["echo", name, milliseconds] => {
-                let time = Duration::from_millis(u64::from(number(milliseconds)));
+            // Sends so many back.
+            ["echo", name, count] => {
                 let node = &self.nodes[name];
                 say("echoing");
-                let mut count = 0;
-                while let Some(message) = node.recv_timeout(time).unwrap() {
+                for at in 0..number(count) {
+                    let Some(message) = node.recv_timeout(help::PATIENCE).unwrap() else {
+                        return format!("nothing in the place of {at}");
+                    };
                     let label = message.label();
                     node.send_labelled(&message.sender().to_string(), label, &message).unwrap();
-                    count += 1;
                 }
-                count.to_string()
+                "echoed".into()
             }
             ["torture", name, seed, process, log] => {
                 let seed = u64::from(number(seed));

@@ -3,9 +3,10 @@
 use crate::child::Child;
 use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, soon};
 use shm_transport::config::Full;
+use shm_transport::member::Member;
 use shm_transport::node::{NodeError, NodeState, SendError, sweep};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ fn the_receiver_is_killed() {
     assert!(matches!(sender.send(b"x"), Err(SendError::Dead { .. })));
     assert!(matches!(sender.grant(1), Err(SendError::Dead { .. })));
     assert!(matches!(sender.grant(1 << 20), Err(SendError::Dead { .. })));
+    // Each lane is told by itself.
+    soon("the node knows too", || here.send("there", b"x").is_err());
     for _ in 0..3 {
         let found = here.send("there", b"x");
         assert!(
@@ -122,8 +125,9 @@ fn its_name_is_joined_again_at_once() {
     let here = join(&place, "here");
     let mut child = Child::joined(&place, "there", "");
     for round in 0..5 {
-        let mut sender = here.sender("there").unwrap();
         here.send("there", &payload(round, 0, 100)).unwrap();
+        // Behind that one's lane: it is told later.
+        let mut sender = here.sender("there").unwrap();
         child.expect("receive there 10000", &format!("here {round} 0 100"));
         child.kill();
         child = Child::joined(&place, "there", "");
@@ -138,6 +142,83 @@ fn its_name_is_joined_again_at_once() {
     assert_eq!(here.nodes().unwrap().len(), 2);
 }
 
+/// The same while the thread that looks after the sender's node gets no time at all: a send that
+/// begins when another has the name does not go to the dead one, whoever took its name away.
+#[test]
+fn its_name_is_joined_again_and_nobody_has_noticed() {
+    for swept in [false, true] {
+        let place = Place::new();
+        let halt = Arc::new(Halt::default());
+        let here = {
+            let halt = Arc::clone(&halt);
+            let clock = move || {
+                halt.here();
+                monotonic()
+            };
+            builder(&place.domain, "here").clock(clock).heartbeat(Duration::from_millis(5))
+        };
+        let here = here.join().unwrap();
+        let mut child = Child::joined(&place, "there", "");
+        let mut sender = here.sender("there").unwrap();
+        sender.send(&payload(1, 0, 100)).unwrap();
+        here.send("there", &payload(1, 1, 100)).unwrap();
+        // Before the node, whose end waits for its thread.
+        let held = halt.halt();
+        let pid = child.pid();
+        child.kill();
+        sender.try_send(b"nobody can know it yet").unwrap();
+        if swept {
+            sweep::sweep(&place.domain, false).unwrap();
+            let found = here.send("there", b"x");
+            assert!(matches!(found, Err(SendError::Dead { .. })), "{found:?}");
+        }
+        let mut next = Child::joined(&place, "there", "");
+        here.send("there", &payload(1, 2, 100)).unwrap();
+        match sender.try_send(b"x") {
+            Err(SendError::Dead { to, pid: found }) => {
+                assert_eq!((to.as_bytes(), found), (&b"there"[..], Some(pid)));
+            }
+            other => panic!("{other:?}"),
+        }
+        next.expect("receive there 10000", "here 1 2 100");
+        drop(held);
+        drop((sender, here));
+        next.end();
+        leaves_nothing(&place);
+    }
+}
+
+/// Holds up the threads that look after nodes.
+#[derive(Default)]
+struct Halt {
+    wanted: AtomicBool,
+    is: AtomicBool,
+}
+
+impl Halt {
+    /// Waits until one is held up, which is so until what is returned is dropped.
+    fn halt(&self) -> impl Drop {
+        self.wanted.store(true, Relaxed);
+        soon("it is held up", || self.is.load(Relaxed));
+        Held(self)
+    }
+
+    fn here(&self) {
+        while thread::current().name() == Some("shm-node") && self.wanted.load(Relaxed) {
+            self.is.store(true, Relaxed);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+struct Held<'h>(&'h Halt);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.store(false, Relaxed);
+    }
+}
+
 /// All are killed; the next one that joins, or a sweep, puts away what they had.
 #[test]
 fn all_are_killed() {
@@ -148,6 +229,10 @@ fn all_are_killed() {
         for (number, child) in children.iter_mut().enumerate() {
             child.expect(&format!("warm-up n{number}"), "3");
             child.expect(&format!("send n{number} n{} 1 0 3 100000", (number + 1) % 4), "sent");
+        }
+        // At once: none is to put away what another left.
+        for child in &children {
+            child.signal(libc::SIGSTOP);
         }
         for child in &mut children {
             child.kill();
@@ -166,12 +251,66 @@ fn all_are_killed() {
             // Under the name of one of them, and for some heartbeats.
             let heartbeat = Duration::from_millis(10);
             let next = builder(&place.domain, "n2").heartbeat(heartbeat).join().unwrap();
+            // A dead one's files go before its place in the registry does.
             soon("only its own files", || place.files().len() == 3);
-            assert_eq!(next.nodes().unwrap().len(), 1);
+            soon("nobody else", || next.nodes().unwrap().len() == 1);
             drop(next);
             assert_eq!(place.files(), [""; 0]);
         }
     }
+}
+
+/// Two leave at the same instant, each of which sees the other there: what a third has left, which
+/// was killed, goes all the same.
+#[test]
+fn the_last_two_leave_at_once() {
+    for _ in 0..10 {
+        let place = Place::new();
+        let mut child = Child::joined(&place, "third", "");
+        let nodes = ["one", "two"].map(|name| {
+            // Nobody puts anything away before.
+            let never = Duration::from_secs(1000);
+            builder(&place.domain, name).heartbeat(never).silent_after(4 * never).join().unwrap()
+        });
+        child.expect("warm-up third", "2");
+        child.kill();
+        let start = std::sync::Barrier::new(2);
+        thread::scope(|scope| {
+            for node in nodes {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    node.leave().unwrap();
+                });
+            }
+        });
+        crate::help::nothing_is_left(&place);
+    }
+}
+
+/// The same, where the second goes between the first one's look at who is there and its leave.
+#[test]
+fn the_last_but_one_leaves_while_the_last_does() {
+    let place = Place::new();
+    let mut child = Child::joined(&place, "third", "");
+    let never = Duration::from_secs(1000);
+    let last = builder(&place.domain, "last").heartbeat(never).silent_after(4 * never);
+    let last = last.join().unwrap();
+    let other = Member::join(&place.domain, "other").unwrap();
+    child.kill();
+    // Holds it up after its look, when it takes the registry away if it can.
+    let file = std::fs::File::open(place.path("registry")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockShared).unwrap();
+    thread::scope(|scope| {
+        let leaving = scope.spawn(|| last.leave().unwrap());
+        soon("its name is gone", || !place.path("node.last").exists());
+        thread::sleep(Duration::from_millis(300));
+        // SAFETY: it holds nothing.
+        assert!(!unsafe { other.leave() }.unwrap());
+        drop(file);
+        leaving.join().unwrap();
+    });
+    crate::help::nothing_is_left(&place);
 }
 
 /// A sweep takes nothing from the living, not even from those that are stopped.

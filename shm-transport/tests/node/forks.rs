@@ -1,29 +1,14 @@
 //! A child made by `fork` has copies of its parent's nodes, which do nothing.
+//!
+//! Each test in a process of its own: a fork has copies of what other tests have open, too, and of
+//! what their threads are just doing.
 
+use crate::common::fork::in_a_fork;
 use crate::help::{PATIENCE, Place, builder, join};
+use crate::segment_help::{alone, is_alone};
 use shm_transport::node::{Filter, Node, NodeError, RecvError, SendError, Sender, Statistics};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
-
-/// What a forked child answers: 0 to 99 by its own will, else how it was killed.
-fn in_a_fork(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child uses nothing that another thread may have locked but what libc's own
-    // handlers see to, and ends without running what is not its own.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: ends this child if it hangs.
-        unsafe { libc::alarm(10) };
-        let answer = catch_unwind(AssertUnwindSafe(child)).unwrap_or(99);
-        // SAFETY: ends it without the destructors of the parent's.
-        unsafe { libc::_exit(answer) };
-    }
-    assert!(pid > 0);
-    let mut status = 0;
-    // SAFETY: our own child.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + status }
-}
 
 /// 0 if it is so.
 fn answer(is_so: bool) -> i32 {
@@ -33,6 +18,9 @@ fn answer(is_so: bool) -> i32 {
 /// Each call in a fork of its own, so that each crash has a name.
 #[test]
 fn copies_do_nothing() {
+    if !is_alone("forks::copies_do_nothing") {
+        return alone("forks::copies_do_nothing");
+    }
     let place = Place::new();
     let node = join(&place, "node");
     let other = join(&place, "other");
@@ -125,6 +113,9 @@ fn copies_do_nothing() {
 /// A fork that unwinds drops all it has.
 #[test]
 fn dropping_copies_takes_nothing_away() {
+    if !is_alone("forks::dropping_copies_takes_nothing_away") {
+        return alone("forks::dropping_copies_takes_nothing_away");
+    }
     let place = Place::new();
     let mut far = crate::child::Child::joined(&place, "far", "");
     let node = join(&place, "node");
@@ -153,6 +144,9 @@ fn dropping_copies_takes_nothing_away() {
 /// While threads of the parent are in the midst of everything.
 #[test]
 fn a_fork_from_the_midst() {
+    if !is_alone("forks::a_fork_from_the_midst") {
+        return alone("forks::a_fork_from_the_midst");
+    }
     let place = Place::new();
     let node = join(&place, "node");
     let listener = node.on_message(|_| ()).unwrap();
@@ -191,6 +185,9 @@ fn a_fork_from_the_midst() {
 /// It joins under a name of its own.
 #[test]
 fn a_fork_joins() {
+    if !is_alone("forks::a_fork_joins") {
+        return alone("forks::a_fork_joins");
+    }
     let place = Place::new();
     let node = join(&place, "node");
     let found = in_a_fork(|| {
@@ -218,10 +215,16 @@ fn a_fork_joins() {
 /// A parent that ends, and a fork of it that lives: the node is dead, and its name free.
 #[test]
 fn a_fork_keeps_nothing_alive() {
+    if !is_alone("forks::a_fork_keeps_nothing_alive") {
+        return alone("forks::a_fork_keeps_nothing_alive");
+    }
     let place = Place::new();
     let domain = place.domain.clone();
     let (mut reader, writer) = std::io::pipe().unwrap();
+    let copy = std::os::fd::AsRawFd::as_raw_fd(&writer);
     let found = in_a_fork(move || {
+        // SAFETY: this fork's copy, which nobody uses. The pipe ends when the parent's goes.
+        unsafe { libc::close(copy) };
         // The node's own process.
         let node: Node = builder(&domain, "node").join().unwrap();
         // SAFETY: as in `in_a_fork`.

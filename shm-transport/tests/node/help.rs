@@ -5,7 +5,7 @@ pub use crate::segment_help::Place;
 
 use shm_transport::config::Config;
 use shm_transport::domain::Domain;
-use shm_transport::node::{Node, NodeBuilder, sweep};
+use shm_transport::node::{Node, NodeBuilder, SendError, sweep};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -32,6 +32,21 @@ pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Sends until there is no room; how many were accepted. It counts when it is said ten times in a
+/// row: of large messages it is said, too, after a tenth of a second in which the node's keeper has
+/// the pool in hand.
+pub fn fill(mut send: impl FnMut(u32) -> Result<(), SendError>) -> u32 {
+    let (mut accepted, mut refused) = (0, 0);
+    while refused < 10 {
+        match send(accepted) {
+            Ok(()) => (accepted, refused) = (accepted + 1, 0),
+            Err(SendError::Full { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    accepted
 }
 
 /// After a sweep, which puts away those who died when nobody was left to do so.

@@ -1,7 +1,9 @@
 //! Messages that are too large for a lane.
 
 use crate::child::Child;
-use crate::help::{PATIENCE, Place, builder, check, join, leaves_nothing, payload, resident, soon};
+use crate::help::{
+    PATIENCE, Place, builder, check, fill, join, leaves_nothing, payload, resident, soon,
+};
 use shm_transport::config::Full;
 use shm_transport::node::{RecvError, SendError};
 use std::time::Duration;
@@ -86,14 +88,7 @@ fn the_receiver_is_killed() {
     let small = resident(&place.directory);
     for round in 0..3 {
         let mut child = Child::joined(&place, "there", "heartbeat=20");
-        let mut accepted = 0;
-        loop {
-            match here.send("there", &payload(round, accepted, 1 << 20)) {
-                Ok(()) => accepted += 1,
-                Err(SendError::Full { .. }) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let accepted = fill(|number| here.send("there", &payload(round, number, 1 << 20)));
         assert!(accepted >= 4, "{accepted}");
         // This one is given back before it dies.
         child.expect("receive there 10000", &format!("here {round} 0 1048576"));
@@ -137,10 +132,7 @@ fn no_chunk_is_free() {
     let here = builder(&place.domain, "here").full(Full::Error).join().unwrap();
     let mut child = Child::joined(&place, "there", "");
     let mut sender = here.sender("there").unwrap();
-    let mut accepted = 0;
-    while sender.send(&payload(1, accepted, 1 << 20)).is_ok() {
-        accepted += 1;
-    }
+    let accepted = fill(|number| sender.send(&payload(1, number, 1 << 20)));
     assert!(matches!(sender.send(&[0; 1 << 20]), Err(SendError::Full { .. })));
     assert!(matches!(sender.grant(1 << 20), Err(SendError::Full { .. })));
     sender.send(&payload(1, accepted, 100)).unwrap();
@@ -168,7 +160,12 @@ fn a_place_that_is_another_s_by_now() {
             sender.send(&payload(1, 0, 100_000)).unwrap();
         }
         dead.kill();
-        soon("its death is noted", || sender.try_send(b"x").is_err());
+        let is_dead =
+            |sent| matches!(sent, Err(SendError::Dead { .. } | SendError::Unknown { .. }));
+        // Each lane is told by itself.
+        soon("its death is noted", || {
+            is_dead(sender.try_send(b"x")) && is_dead(here.send("dead", b"x"))
+        });
         soon("it is put away", || here.nodes().unwrap().len() == 1);
         let other = join(&place, "other");
         let mut to_other = here.sender("other").unwrap();
@@ -195,7 +192,7 @@ fn a_receiver_that_leaves_gives_chunks_back() {
         let near = (!far).then(|| join(&place, "there"));
         let mut child = far.then(|| Child::joined(&place, "there", ""));
         let mut sender = here.sender("there").unwrap();
-        while sender.try_send(&[1; 1 << 20]).is_ok() {}
+        fill(|_| sender.try_send(&[1; 1 << 20]));
         assert!(matches!(here.send("other", &[1; 1 << 20]), Err(SendError::Full { .. })));
         if let Some(near) = &near {
             near.leave().unwrap();
@@ -204,7 +201,7 @@ fn a_receiver_that_leaves_gives_chunks_back() {
             child.expect("leave there", "left");
         }
         assert!(matches!(sender.try_send(b"x"), Err(SendError::Left { .. })));
-        here.send("other", &payload(1, 0, 1 << 20)).unwrap();
+        soon("they are back", || here.send("other", &payload(1, 0, 1 << 20)).is_ok());
         assert_eq!(check(&other.recv().unwrap()), (1, 0));
     }
 }

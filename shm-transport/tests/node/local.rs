@@ -137,7 +137,7 @@ fn leaving_with_a_grant_in_hand() {
         assert_eq!(node.nodes().unwrap().len(), 2);
         let node = &node;
         scope.spawn(move || told.send(node.leave().is_ok()));
-        let left = heard.recv_timeout(Duration::from_secs(3));
+        let left = heard.recv_timeout(PATIENCE);
         // So that a failure is no hang.
         drop(grant);
         assert_eq!(left, Ok(true), "leaving waits for a grant");
@@ -150,21 +150,19 @@ fn leaving_with_a_grant_in_hand() {
 #[test]
 fn trying_while_another_thread_waits() {
     let place = Place::new();
-    let node = builder(&place.domain, "node").full(Full::Block(Duration::from_secs(4)));
-    let node = node.join().unwrap();
+    let node = builder(&place.domain, "node").full(Full::Block(PATIENCE)).join().unwrap();
     let other = join(&place, "other");
     while node.try_send("other", &[1; 1000]).is_ok() {}
     thread::scope(|scope| {
         let waiting = scope.spawn(|| node.send("other", &[1; 1000]));
         thread::sleep(Duration::from_millis(50));
-        let begun = std::time::Instant::now();
         for _ in 0..10 {
             assert!(matches!(node.try_send("other", &[1; 1000]), Err(SendError::Full { .. })));
         }
-        let took = begun.elapsed();
+        let still = !waiting.is_finished();
         while other.try_recv().unwrap().is_some() {}
         let _ = waiting.join().unwrap();
-        assert!(took < Duration::from_secs(2), "it waited for {took:?}");
+        assert!(still, "they waited until the other thread was done");
     });
 }
 
@@ -172,7 +170,8 @@ fn trying_while_another_thread_waits() {
 #[test]
 fn threads_share_a_node() {
     let place = Place::new();
-    let (one, two) = (join(&place, "one"), join(&place, "two"));
+    let patient = |name| builder(&place.domain, name).full(Full::Block(PATIENCE)).join().unwrap();
+    let (one, two) = (patient("one"), patient("two"));
     let received = AtomicU32::new(0);
     let done = AtomicBool::new(false);
     const EACH: u32 = 300;

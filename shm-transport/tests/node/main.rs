@@ -5,6 +5,8 @@
 //! `child`.
 #![cfg(target_os = "linux")]
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../segment_help/mod.rs"]
 mod segment_help;
 
@@ -19,6 +21,7 @@ mod large;
 mod local;
 mod messaging;
 mod policies;
+mod spoilt;
 mod stress;
 mod torture;
 mod watching;

@@ -1,7 +1,7 @@
 //! What a send does when there is no room, and what is counted.
 
 use crate::child::Child;
-use crate::help::{Place, builder, check, join, payload};
+use crate::help::{self, Place, builder, check, join, payload};
 use shm_transport::config::Full;
 use shm_transport::node::{Filter, Label, SendError, Statistics};
 use std::thread;
@@ -16,10 +16,9 @@ fn each_policy() {
         let length = if large { 100_000 } else { 500 };
         for full in [Full::Error, Full::Block(Duration::from_millis(50)), Full::Drop] {
             let here = builder(&place.domain, "here").full(full).join().unwrap();
-            let mut accepted = 0;
-            while here.try_send("there", &payload(1, next, length)).is_ok() {
-                (accepted, next) = (accepted + 1, next + 1);
-            }
+            let accepted =
+                help::fill(|number| here.try_send("there", &payload(1, next + number, length)));
+            next += accepted;
             assert!(accepted > 3, "{accepted}");
             assert!(matches!(
                 here.try_send("there", &payload(1, 0, length)),
@@ -55,7 +54,7 @@ fn each_policy() {
 fn waiting_for_room() {
     let place = Place::new();
     let mut child = Child::joined(&place, "there", "lane=4096");
-    let here = builder(&place.domain, "here").full(Full::Block(crate::help::PATIENCE));
+    let here = builder(&place.domain, "here").full(Full::Block(help::PATIENCE));
     let here = here.join().unwrap();
     child.tell("receive-all there 4 0 5000");
     for number in 0..5000 {
@@ -136,7 +135,8 @@ fn both_sides_count_the_same() {
 fn counts_of_many_lanes() {
     let place = Place::new();
     let here = join(&place, "here");
-    let other = join(&place, "other");
+    let patient = Full::Block(help::PATIENCE);
+    let other = builder(&place.domain, "other").full(patient).join().unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -150,7 +150,7 @@ fn counts_of_many_lanes() {
             });
         }
         for _ in 0..4000 {
-            assert!(here.recv_timeout(crate::help::PATIENCE).unwrap().is_some());
+            assert!(here.recv_timeout(help::PATIENCE).unwrap().is_some());
         }
     });
     let (sent, received) = (other.stats(), here.stats());

@@ -13,7 +13,7 @@ use crate::child::Child;
 use crate::help::{HEADER, PATIENCE, Place, Random, builder, check, payload};
 use shm_transport::config::Full;
 use shm_transport::domain::Domain;
-use shm_transport::node::{Message, Node, NodeError, SendError, Sender, sweep};
+use shm_transport::node::{Message, Node, NodeError, RecvError, SendError, Sender, sweep};
 use shm_transport::segment::SegmentError;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -368,12 +368,15 @@ impl Party<'_> {
     }
 
     fn receive(&mut self, time: Duration) -> bool {
-        let received: Option<Message> = if time.is_zero() {
-            self.node().try_recv().unwrap()
-        } else {
-            self.node().recv_timeout(time).unwrap()
+        let received: Result<Option<Message>, _> =
+            if time.is_zero() { self.node().try_recv() } else { self.node().recv_timeout(time) };
+        let message = match received {
+            Ok(Some(message)) => message,
+            Ok(None) => return false,
+            // It is there: a lock on the way to it is held by one that is stopped.
+            Err(RecvError::NotYet { .. }) => return true,
+            Err(error) => panic!("{} receives: {error:?}", self.name),
         };
-        let Some(message) = received else { return false };
         let (stream, number) = check(&message);
         let (lives, from) = (self.lives, message.sender());
         self.write(format_args!("got {lives} {stream} {number} {from}"));

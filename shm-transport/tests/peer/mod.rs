@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use crate::segment_help::again;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use shm_primitives::identity::OwnerId;
@@ -11,7 +12,7 @@ use shm_primitives::sync::AtomicU32;
 use shm_primitives::wake::{Park, WakeWord};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -100,8 +101,8 @@ impl Shared {
     /// Starts a process that runs the test of that name, an ignored one, with this memory.
     pub fn start(&self, test: &str) -> Peer {
         let path = format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd());
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--ignored", "--nocapture"])
+        let child = again(test)
+            .arg("--ignored")
             .env(MEMORY, path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

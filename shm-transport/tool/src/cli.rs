@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use crate::commands::Demo;
+use crate::commands::{Demo, Part};
 use crate::failure::Failure;
 use crate::look::Snapshot;
 use clap::builder::Styles;
@@ -43,6 +43,67 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What this program says when it starts itself as another process. Apart from what people can
+/// say, so that neither help nor pages nor completions offer it.
+#[derive(Parser, Debug)]
+#[command(name = "shm backstage")]
+pub struct Backstage {
+    /// What counts for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to be.
+    #[command(subcommand)]
+    pub role: Role,
+}
+
+/// The processes that this program starts itself as.
+#[derive(Subcommand, Debug)]
+pub enum Role {
+    /// A process of the demonstration
+    Demo {
+        /// Who has started it: it ends when that one does
+        #[arg(long)]
+        parent: i32,
+        /// What it does
+        #[command(subcommand)]
+        part: Part,
+    },
+    /// The other end of the measurements of `shm bench`
+    Bench,
+}
+
+/// Who has said what.
+#[derive(Debug)]
+pub enum Said {
+    /// People, and their programs.
+    ByOthers(Cli),
+    /// The program to itself.
+    ByItself(Backstage),
+}
+
+impl Said {
+    /// The first word of what the program says to itself.
+    pub const BACKSTAGE: &str = "backstage";
+
+    /// What the command line says; ends the program if that is wrong.
+    pub fn parse() -> Self {
+        let mut words = std::env::args_os().skip(1).peekable();
+        if words.next_if(|word| word == Self::BACKSTAGE).is_some() {
+            let program = std::iter::once("shm backstage".into());
+            return Self::ByItself(Backstage::parse_from(program.chain(words)));
+        }
+        Self::ByOthers(Cli::parse())
+    }
+
+    /// What counts for all commands.
+    pub const fn global(&self) -> &Global {
+        match self {
+            Self::ByOthers(cli) => &cli.global,
+            Self::ByItself(backstage) => &backstage.global,
+        }
+    }
 }
 
 /// What counts for all commands.
@@ -298,9 +359,6 @@ pub struct Bench {
     /// Seconds for each figure
     #[arg(long, short, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
     pub seconds: Duration,
-    /// Be the other process
-    #[arg(long, hide = true)]
-    pub peer: bool,
     /// How to print.
     #[command(flatten)]
     pub format: Format,

@@ -14,14 +14,13 @@ mod logging;
 mod look;
 mod output;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    let color = cli.global.color;
-    logging::start(color, cli.global.verbose);
-    let done = commands::run(cli);
+    let said = cli::Said::parse();
+    let color = said.global().color;
+    logging::start(color, said.global().verbose);
+    let done = commands::run(said);
     commands::unless_interrupted();
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -157,7 +157,7 @@ fn wrong_use() {
     let help = shm(&["demo", "--help"]).with(0).out;
     assert!(help.contains("--file") && !help.contains("janitor") && !help.contains("part"));
     // Nobody but the demonstration starts its processes.
-    let done = shm(&["demo", "part", "--parent", "1", "actor", "alice"]).with(1);
+    let done = shm(&["backstage", "demo", "--parent", "1", "actor", "alice"]).with(1);
     assert!(done.err.contains("only `shm demo` starts this"), "{done:?}");
 }
 
@@ -172,7 +172,9 @@ fn begin(place: &Place, until: &str) -> (Child, impl Sized) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().starts_with(until)), "it begins");
+    if !lines.any(|line| line.unwrap().starts_with(until)) {
+        panic!("it has not come to {until} {:?}", end(demo));
+    }
     (demo, lines)
 }
 

@@ -4,10 +4,12 @@ mod common;
 
 use common::{Place, await_that};
 use serde_json::Value;
+use shm_transport::config::Full;
 use shm_transport::node::Node;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 fn node(place: &Place, name: &str) -> Node {
     Node::builder(name).in_domain(place.domain.clone()).join().unwrap()
@@ -136,7 +138,9 @@ fn what_is_at_work_is_sound() {
         // Also if something below fails.
         let stopping = Stopping(&stop);
         scope.spawn(|| {
-            let mut sender = camera.sender("screen").unwrap();
+            // For as long as it takes: who reads may be slow.
+            let patient = Full::Block(Duration::from_secs(60));
+            let mut sender = camera.sender("screen").unwrap().full(patient);
             let mut size = 0;
             while !stop.load(Ordering::Relaxed) {
                 size = (size * 7 + 13) % 3000;

@@ -55,6 +55,29 @@ fn manual_and_completions() {
     assert!(done.err.contains("name a directory that exists"), "{done:?}");
 }
 
+/// What the program says to itself, to start another of its processes, is offered to nobody.
+#[test]
+fn nothing_hidden_is_offered() {
+    let place = Place::apart();
+    shm(&["man", "--into", place.directory()]).with(0);
+    let mut texts = vec![shm(&["--help"]).out, shm(&["man"]).out];
+    for page in std::fs::read_dir(place.directory()).unwrap() {
+        let page = page.unwrap().path();
+        assert!(!page.ends_with("shm-demo-part.1"), "a page of a hidden command");
+        texts.push(std::fs::read_to_string(page).unwrap());
+    }
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        texts.push(shm(&["completions", shell]).with(0).out);
+    }
+    assert!(texts.len() > 20, "pages are missing");
+    for text in texts {
+        let text = text.replace('\\', "");
+        for hidden in ["backstage", "janitor", "actor", "--parent", "--peer", "-l peer"] {
+            assert!(!text.contains(hidden), "{hidden} in: {text}");
+        }
+    }
+}
+
 /// Whoever reads may have had enough: no panic, no error.
 #[test]
 fn a_closed_pipe_ends_quietly() {

@@ -12,6 +12,7 @@ pub mod monitor;
 pub mod pool;
 pub mod ready;
 pub mod segment;
+pub mod service;
 pub mod spsc;
 pub mod table;
 pub mod wake;
@@ -39,6 +40,7 @@ pub const ALL: &[&[(&str, fn())]] = &[
     pool::MODELS,
     lane::MODELS,
     counter::MODELS,
+    service::MODELS,
 ];
 
 /// Who has the ends in the beginning, and who takes them over.

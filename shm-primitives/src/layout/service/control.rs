@@ -221,8 +221,9 @@ impl<'a> ControlLayout<'a> {
     /// Takes worker place `place` for `owner`, who was started as its incarnation `incarnation`.
     /// Publish an entry in it, then say in the live word [`WorkerEntry::STATE`] how it is.
     ///
-    /// The orders are looked at before and behind the claim, so that one who was started long ago
-    /// and has come late gives the place back.
+    /// The orders are looked at before the claim, and may change at any time after: a worker that
+    /// finds another incarnation there leaves, as one that is told to drain. So of one that has
+    /// come late and its successor the place is one's at a time, and in the end the successor's.
     ///
     /// # Errors
     ///
@@ -233,25 +234,17 @@ impl<'a> ControlLayout<'a> {
         incarnation: u32,
         owner: OwnerId,
     ) -> Result<Slot<'a, WorkerEntry, 4>, ClaimWorkerError> {
-        let row = self.orders(place).ok_or(ClaimWorkerError::Claim(ClaimError::NoSuchPlace {
-            found: place,
-            places: self.shape.workers(),
-        }))?;
-        let wanted = || {
-            let orders = row.read().map_err(ClaimWorkerError::Orders)?;
-            if orders.incarnation == incarnation && orders.order == Order::Run {
-                return Ok(());
-            }
-            Err(ClaimWorkerError::NotWanted {
+        let none = ClaimError::NoSuchPlace { found: place, places: self.shape.workers() };
+        let row = self.orders(place).ok_or(ClaimWorkerError::Claim(none))?;
+        let orders = row.read().map_err(ClaimWorkerError::Orders)?;
+        if orders.incarnation != incarnation || orders.order != Order::Run {
+            return Err(ClaimWorkerError::NotWanted {
                 started: incarnation,
                 wanted: orders.incarnation,
                 order: orders.order,
-            })
-        };
-        wanted()?;
-        let slot = self.workers.reserve_at(place, owner).map_err(ClaimWorkerError::Claim)?;
-        // If not, dropping the slot releases it.
-        wanted().map(|()| slot)
+            });
+        }
+        self.workers.reserve_at(place, owner).map_err(ClaimWorkerError::Claim)
     }
 
     /// The monitor of worker place `place`; `None` if there is no such place.

@@ -102,7 +102,7 @@
 //! | who dies | what is left, and who repairs it |
 //! |---|---|
 //! | who creates a segment | nothing that can be attached to, until the last store |
-//! | the supervisor | everything as it is. Its successor takes the segments over by [`recover_control`](crate::segment::Segment::recover_control), the functions by [`SlotTable::recover`], and writes on in orders and counters |
+//! | the supervisor | everything as it is. Its successor takes the segments over by [`recover_control`](crate::segment::Segment::recover_control), the functions by [`SlotTable::recover`](crate::table::SlotTable::recover), and writes on in orders and counters |
 //! | a worker | its slot, with who it was and what it said last; its monitor, with what it had in hand. The supervisor looks at that, recovers the lanes, then resets the monitor, then releases the slot |
 //! | a client | its slot. The supervisor recovers it, and unlinks the client's segment before it releases the slot, so that no successor has the place before |
 //! | who claims a worker place | a slot with no entry, or that of an incarnation that has passed: the next worker of the place finds it taken until the supervisor recovers it |
@@ -197,10 +197,6 @@ pub use entries::{
     ClientEntry, ClientState, FunctionEntry, SupervisorCount, WorkerCount, WorkerEntry, WorkerState,
 };
 pub use shape::Shape;
-
-// For the documentation above.
-#[allow(unused_imports)]
-use crate::table::SlotTable;
 
 /// The version of both layouts.
 pub const VERSION: u32 = 1;

@@ -322,6 +322,38 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         self.capacity().min(queued as usize)
     }
 
+    /// The first `N` bytes of the frame that the reader is at, for somebody who has neither end;
+    /// `None` if there seems to be none, or a shorter one. They mean something only to one who can
+    /// tell from what stands in them that it is the frame he means, and has learned from
+    /// the reader, in a way that orders, that it is at that one.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
+    pub(crate) fn glance<const N: usize>(&self) -> Option<[u8; N]> {
+        let mut position = self.words().consumed.load(Relaxed);
+        // Padding, then a frame.
+        for _ in 0..2 {
+            if !position.is_multiple_of(ALIGNMENT) {
+                return None;
+            }
+            let word = self.word(position).load(Relaxed);
+            if word == 0 {
+                return None;
+            }
+            match self.decode(position, word).ok()? {
+                Found::Padding(padding) => position = position.wrapping_add(padding),
+                Found::Frame { payload } if (payload as usize) < N => return None,
+                Found::Frame { .. } => {
+                    let mut bytes = [0; N];
+                    let from = self.data.at(self.offset(position) + HEADER as usize);
+                    // SAFETY: the frame was checked to lie within the data, and has so many bytes;
+                    // who writes there meanwhile spoils the copy alone.
+                    unsafe { crate::sync::copy_out(from, bytes.as_mut_ptr(), N) };
+                    return Some(bytes);
+                }
+            }
+        }
+        None
+    }
+
     /// Who has the writer's end (`Writing`) or the reader's (`Reading`); `None` if nobody
     /// has. Only a hint unless the owner is the caller.
     ///

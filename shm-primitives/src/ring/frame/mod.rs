@@ -114,13 +114,13 @@ sites! { SITES
     /// A frame's word, after its payload, its checksum and the clearing of the next
     /// word.
     PUBLISH = "frame.publish", Release, partner "frame.observe",
-        [Relaxed => Model("frame_push_pop")];
+        [Relaxed => Model("frame_push_pop"), Relaxed => Model("sleepless_polled")];
     /// The padding's word, after the frame at the start of the data.
     PUBLISH_PADDING = "frame.publish-padding", Release, partner "frame.observe",
         [Relaxed => Model("frame_padding")];
     /// The word at the reader's position, before anything else of the frame is read.
     OBSERVE = "frame.observe", Acquire, partner "frame.publish, frame.publish-padding",
-        [Relaxed => Model("frame_push_pop")];
+        [Relaxed => Model("frame_push_pop"), Relaxed => Model("sleepless_polled")];
     /// The bytes given back, after they were read.
     RELEASE = "frame.release", Release, partner "frame.reuse",
         [Relaxed => Model("frame_reuse_released")];

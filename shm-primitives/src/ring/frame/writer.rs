@@ -24,6 +24,10 @@ pub struct Writer<'a, M: Trust = Trusted> {
     limit: u32,
     /// Up to where lines were asked for.
     fetched: u32,
+    /// The length, with the header, of the grant that is held, and the padding before it; 0 if none
+    /// is.
+    held: u32,
+    held_padding: u32,
     owner: Option<OwnerId>,
     corrupt: Option<Corrupt>,
 }
@@ -66,7 +70,7 @@ impl<'a, M: Trust> Writer<'a, M> {
         owner: Option<OwnerId>,
     ) -> Self {
         let limit = read.wrapping_add(ring.capacity() as u32);
-        Self { ring, write, limit, fetched: write, owner, corrupt: None }
+        Self { ring, write, limit, fetched: write, held: 0, held_padding: 0, owner, corrupt: None }
     }
 
     /// Bytes of data the ring has.
@@ -163,6 +167,7 @@ impl<'a, M: Trust> Writer<'a, M> {
     /// Finds room for `payload` bytes and clears the word after them; the padding before them.
     #[inline(always)]
     fn reserve(&mut self, payload: usize) -> Result<u32, WriteError> {
+        self.held = 0;
         let (padding, next) = self.room_for(payload)?;
         self.fetch_ahead(next);
         self.clear(next);
@@ -237,6 +242,7 @@ impl<'a, M: Trust> Writer<'a, M> {
     /// is cleared.
     #[inline(always)]
     fn publish(&mut self, padding: u32, payload: u32, checksum: u32) {
+        self.held = 0;
         let start = self.write.wrapping_add(padding);
         let next = self.ring.after(start, payload);
         self.ring.data().word(self.ring.offset(start) + 4).store(checksum, Relaxed);
@@ -293,6 +299,44 @@ impl<'a> Writer<'a, Trusted> {
         let offset = self.ring.offset(self.write.wrapping_add(padding)) + HEADER as usize;
         self.ring.data().writing(offset, length);
         Ok(Grant { writer: self, offset, length, padding })
+    }
+
+    /// The room of the grant that is [held](Grant::hold); no bytes if none is.
+    #[inline(always)]
+    pub fn held(&self) -> &[u8] {
+        let (offset, length) = self.held_at();
+        // SAFETY: reserved: within the data, free, and ours until something else is reserved or
+        // published, which takes the writer by &mut self; initialised by the contract of Region.
+        unsafe { slice::from_raw_parts(self.ring.data().at(offset), length) }
+    }
+
+    /// The same, to be written.
+    #[inline(always)]
+    pub fn held_mut(&mut self) -> &mut [u8] {
+        let (offset, length) = self.held_at();
+        // SAFETY: as in `held`, and unique through &mut self.
+        unsafe { slice::from_raw_parts_mut(self.ring.data().at(offset), length) }
+    }
+
+    #[inline(always)]
+    fn held_at(&self) -> (usize, usize) {
+        let start = self.write.wrapping_add(self.held_padding);
+        let length = self.held.saturating_sub(HEADER) as usize;
+        (self.ring.offset(start) + if self.held == 0 { 0 } else { HEADER as usize }, length)
+    }
+
+    /// Publishes the first `used` bytes of the grant that is held as a frame; more than were lent
+    /// counts as all. False, and nothing else, if none is: something else was reserved or
+    /// published since.
+    #[inline(always)]
+    pub fn commit_held(&mut self, used: usize) -> bool {
+        if self.held == 0 {
+            return false;
+        }
+        let (offset, length) = self.held_at();
+        let padding = self.held_padding;
+        Grant { writer: self, offset, length, padding }.commit(used);
+        true
     }
 }
 
@@ -372,11 +416,20 @@ pub struct Grant<'g, 'a> {
 }
 
 impl Grant<'_, '_> {
+    /// Keeps the room without borrowing the writer any longer, which publishes it by
+    /// [`Writer::commit_held`]. Until then, or until something else is reserved or published, its
+    /// bytes are those of [`Writer::held_mut`].
+    #[inline(always)]
+    pub fn hold(self) {
+        self.writer.held = self.length as u32 + HEADER;
+        self.writer.held_padding = self.padding;
+    }
+
     /// Publishes the first `used` bytes as a frame; more than were lent counts as all.
     #[inline(always)]
     pub fn commit(self, used: usize) {
         let used = used.min(self.length);
-        let ring = self.writer.ring;
+        let ring = &self.writer.ring;
         let checksum = ring.checksum().of(&self[..used]);
         let start = self.writer.write.wrapping_add(self.padding);
         let next = ring.after(start, used as u32);

@@ -5,7 +5,7 @@
 //! | `SHM_WORKER` | `<place>.<incarnation>`: which place it is to take, and as the how-manieth worker there |
 //! | `SHM_SERVICE` | the service's name |
 //! | `SHM_DOMAIN`, `SHM_DIRECTORY` | the domain, as for nodes |
-//! | `SHM_SERVICE_GROUP` | the number of the group that the domain is for, if it is for one |
+//! | `SHM_GROUP` | the number of the group that the domain is for, if it is for one |
 
 use super::error::WorkerError;
 use crate::domain::Domain;
@@ -14,10 +14,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-pub(super) const WORKER: &str = "SHM_WORKER";
-const SERVICE: &str = "SHM_SERVICE";
-const DIRECTORY: &str = "SHM_DIRECTORY";
-const GROUP: &str = "SHM_SERVICE_GROUP";
+pub(in crate::service) const WORKER: &str = "SHM_WORKER";
+pub(in crate::service) const SERVICE: &str = "SHM_SERVICE";
+pub(in crate::service) const DIRECTORY: &str = "SHM_DIRECTORY";
+pub(in crate::service) const GROUP: &str = "SHM_GROUP";
 
 /// Which worker a process is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +68,6 @@ impl Assignment {
     }
 
     /// The variables that say it, to be set for the worker's process.
-    #[allow(dead_code, reason = "for the supervisor")]
     pub fn variables(&self) -> Vec<(&'static str, OsString)> {
         let mut variables = vec![
             (WORKER, format!("{}.{}", self.place, self.incarnation).into()),

@@ -12,6 +12,7 @@ use super::ringer::Ringer;
 use crate::segment::SegmentError;
 use crate::service::mapped::{ClientMapped, MapError};
 use shm_primitives::channel::{self, WorkerChannel};
+use shm_primitives::layout::phoenix::{self, GroupShape};
 use shm_primitives::layout::service::{ClientEntry, ClientPlaces, ClientState};
 use shm_primitives::monitor::Group;
 use shm_primitives::part::ClaimError;
@@ -164,7 +165,13 @@ impl Lanes {
 
     /// Gives all lanes of a place back, as they are, and tells whoever serves it now.
     pub fn leave_place(&mut self, post: &Post, place: u32) {
-        self.served.retain(|served| served.place != place);
+        if let Some(at) = self.served.iter().position(|served| served.place == place) {
+            let served = self.served.remove(at);
+            if place != post.place && served.bell.server() == Some(post.place) {
+                // Whoever sends rings the place's own worker, until somebody else says so.
+                served.bell.serve(place);
+            }
+        }
         let clients = self.drop_lanes(|lane| lane.place == place);
         post.announce(clients.into_iter().map(|client| (place, client)));
         tracing::debug!(target: "shm_transport::service", worker = post.place, place, "has left");
@@ -398,6 +405,17 @@ impl Lanes {
     }
 }
 
+/// Whether the lanes of a client are those wanted. Of a group without workers nothing is there to
+/// be compared.
+fn is_same(found: &phoenix::Shape, wanted: &phoenix::Shape) -> bool {
+    let is_same = |found: GroupShape, wanted: GroupShape| {
+        found == wanted || (found.workers == 0 && wanted.workers == 0)
+    };
+    found.lane == wanted.lane
+        && is_same(found.normal, wanted.normal)
+        && is_same(found.vip, wanted.vip)
+}
+
 /// Whether that tenancy of a client's place goes on, and the client calls.
 fn is_there(table: &ClientPlaces<'_>, key: SlotKey) -> bool {
     table.live(key, ClientEntry::STATE) == Some(ClientState::Connected as u32)
@@ -416,7 +434,7 @@ impl Client {
         let wanted = post.shape().client_shape(index);
         let opened =
             ClientMapped::open(&post.domain, &post.service, index, tenancy, |segment, layout| {
-                if layout.shape() != wanted {
+                if !is_same(&layout.shape(), &wanted) {
                     let why = "its lanes are not those of the service";
                     return Err(MapError::Segment(segment.refused(why)));
                 }

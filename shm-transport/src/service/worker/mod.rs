@@ -30,7 +30,8 @@
 //! been able to ask.
 //!
 //! While its supervisor says so it helps at another place too, whose worker is dead or that has
-//! none: it serves that one's lanes, and gives them back after. Where lanes of VIP places are among
+//! none: it serves that one's lanes, and gives them back after. As long as a helper is asked for, a
+//! place's own worker, should there be one, leaves all of that to it. Where lanes of VIP places are among
 //! them, those come first, and wait for one normal call at the most.
 //!
 //! Ordered to leave, it finishes the call in hand, gives back lanes and place, with whatever
@@ -57,7 +58,7 @@
 //! that a handler makes by `fork` has none of the service's memory: it must not touch request and
 //! reply; should the handler return there, `run` returns [`WorkerError::Forked`].
 
-mod assignment;
+pub(in crate::service) mod assignment;
 mod error;
 mod handlers;
 mod lanes;
@@ -70,11 +71,8 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports, reason = "for the supervisor")]
 pub(in crate::service) use assignment::Assignment;
 pub use error::{HandlerError, WorkerError};
-#[allow(unused_imports, reason = "for the supervisor")]
-pub(in crate::service) use post::ROLE;
 pub use reply::{Reply, ReplyGrant};
 pub use request::Request;
 

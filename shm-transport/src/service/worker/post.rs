@@ -10,6 +10,7 @@ use crate::segment::SegmentError;
 use crate::service::clock;
 use crate::service::mapped::{BellsMapped, ControlMapped};
 use crate::service::name::ServiceName;
+use crate::service::role;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{
     ClaimWorkerError, Order, OrdersError, Shape, WorkerEntry, WorkerState,
@@ -20,9 +21,6 @@ use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::table::Slot;
 use shm_primitives::wake::published;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// What workers are members of their domain as.
-pub(in crate::service) const ROLE: u32 = u32::from_be_bytes(*b"WRKR");
 
 /// How long a place may be somebody's whose end is about to be noticed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -63,7 +61,7 @@ impl Post {
     pub fn take(assignment: Assignment) -> Result<Self, WorkerError> {
         let Assignment { domain, service, place, incarnation } = assignment;
         let name = member_name(&service, place);
-        let member = Member::join_with(&domain, &name, JoinOptions::new().role(ROLE))?;
+        let member = Member::join_with(&domain, &name, JoinOptions::new().role(role::WORKER))?;
         let owner = member.id();
         let taken = take(&domain, &service, place, incarnation, &member);
         let (bells, control, slot) = match taken {
@@ -151,10 +149,13 @@ impl Post {
         }
     }
 
-    /// Whether this worker is asked to serve that other place; `None` if that cannot be said now.
-    pub fn is_helper_of(&self, place: u32) -> Option<bool> {
+    /// Whether the lanes of that place are this worker's to serve; `None` if that cannot be said
+    /// now. Those of its own place are a helper's while one is asked for: until that order is
+    /// taken back. So there is one at a time who takes lanes up and says that it serves.
+    pub fn serves(&self, place: u32) -> Option<bool> {
         let orders = self.control.layout.orders(place)?.read().ok()?;
-        Some(orders.helper == Some(self.place))
+        let helper = orders.helper.filter(|helper| *helper < self.shape().workers());
+        Some(helper.unwrap_or(place) == self.place)
     }
 
     /// Tells whoever serves these lanes, place and client, that their ends are free.

@@ -55,3 +55,37 @@ impl Ringer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shm_primitives::place::ClientLine;
+    use shm_primitives::wake::RelayedWaiter;
+
+    #[test]
+    fn who_sleeps_is_woken_once_and_who_does_not_is_not() {
+        let line: &'static ClientLine = Box::leak(Box::default());
+        let bell = ClientBell::new(line);
+        let mut ringer = Ringer::new(bell);
+        let mut client = RelayedWaiter::new(bell.bell());
+        ringer.hint();
+        assert!(ringer.owes, "it may have just fallen asleep");
+        assert!(!client.arm(bell.bell(), || false));
+        assert!(ringer.notifier.is_wanted());
+        ringer.settle();
+        assert!(!ringer.owes && !ringer.notifier.is_wanted(), "woken");
+        client.disarm(bell.bell());
+        // Asleep already when the reply comes.
+        client.arm(bell.bell(), || false);
+        ringer.hint();
+        assert!(!ringer.owes && !ringer.notifier.is_wanted(), "woken at once");
+        client.disarm(bell.bell());
+        // One that says that it never sleeps.
+        bell.set_sleepless(true);
+        client.arm(bell.bell(), || false);
+        ringer.hint();
+        ringer.settle();
+        ringer.ring();
+        assert!(!ringer.owes && ringer.notifier.is_wanted());
+    }
+}

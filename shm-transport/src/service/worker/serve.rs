@@ -45,6 +45,8 @@ pub(super) struct Desk {
     attended: u64,
     /// It is time to look at everything.
     is_due: bool,
+    /// It has just been woken, and looked at everything before it slept: not time yet.
+    is_fresh: bool,
     /// Glances in vain, and rounds not in vain, in a row.
     vain: u32,
     rounds: u32,
@@ -86,6 +88,7 @@ impl Desk {
             running: None,
             attended: 0,
             is_due: false,
+            is_fresh: false,
             vain: 0,
             rounds: 0,
             next: 0,
@@ -108,7 +111,6 @@ impl Desk {
             Wait::Adaptive | Wait::Poll => FutexPark::new(),
         };
         let mut waiter = bell.bell().waiter();
-        self.lanes.take_place(&self.post, self.post.place);
         self.attend();
         self.post.set_state(WorkerState::Serving);
         tracing::info!(target: "shm_transport::service", service = %self.post.service, place = self.post.place, "serves");
@@ -117,9 +119,9 @@ impl Desk {
                 continue;
             }
             if wait == Wait::Poll {
-                while !self.look(Look::Glance) {
-                    std::hint::spin_loop();
-                }
+                // The round was a glance.
+                self.look_seldom(Look::Glance);
+                std::hint::spin_loop();
             } else {
                 waiter.wait_looking(&park, Deadline::NEVER, |look| self.look(look));
             }
@@ -151,8 +153,16 @@ impl Desk {
     fn look(&mut self, look: Look) -> bool {
         if self.lanes.has_something(look) {
             self.vain = 0;
+            // Who was asleep for this call serves it first, and then looks around.
+            self.is_fresh |= look == Look::Thorough;
             return true;
         }
+        self.look_seldom(look)
+    }
+
+    /// After a look in vain: looks more closely now and then.
+    #[inline]
+    fn look_seldom(&mut self, look: Look) -> bool {
         self.vain = self.vain.wrapping_add(1);
         if look == Look::Glance && !self.vain.is_multiple_of(SELDOM) {
             return false;
@@ -172,7 +182,7 @@ impl Desk {
             || self.duty != Duty::Serve
     }
 
-    /// Looks at everything: orders, places to help at, clients that came and went.
+    /// Looks at everything: orders, places to serve, clients that came and went.
     #[cold]
     fn attend(&mut self) {
         self.attended = clock::coarse();
@@ -183,13 +193,10 @@ impl Desk {
             return;
         }
         for place in 0..self.post.shape().workers() {
-            if place == self.post.place {
-                continue;
-            }
-            let helps = self.lanes.places().any(|served| served == place);
-            match self.post.is_helper_of(place) {
-                Some(true) if !helps => self.lanes.take_place(&self.post, place),
-                Some(false) if helps => self.lanes.leave_place(&self.post, place),
+            let serves = self.lanes.places().any(|served| served == place);
+            match self.post.serves(place) {
+                Some(true) if !serves => self.lanes.take_place(&self.post, place),
+                Some(false) if serves => self.lanes.leave_place(&self.post, place),
                 _ => {}
             }
         }
@@ -282,7 +289,9 @@ impl Desk {
         let header = request.header();
         let now = clock::coarse();
         count_time(&mut self.counters, &mut self.handlers, self.running.take(), now);
-        if now.saturating_sub(self.attended) >= BUSY {
+        if std::mem::take(&mut self.is_fresh) {
+            self.attended = now;
+        } else if now.saturating_sub(self.attended) >= BUSY {
             // Before this one is begun there may be an order to leave.
             return Step::Due;
         }

@@ -6,7 +6,7 @@
 //! more care, in `benches/`.
 
 use super::joining::{connect, join, leave};
-use crate::cli::{Bench, Global};
+use crate::cli::{Bench, Global, Said};
 use crate::failure::Failure;
 use crate::output::{self, Cell, Report, Table};
 use serde::Serialize;
@@ -57,18 +57,15 @@ impl Drop for Peer {
     }
 }
 
-/// Measures, or is the other process.
+/// Measures.
 pub fn run(global: &Global, options: &Bench) -> Result<(), Failure> {
-    if options.peer {
-        return be_the_peer(global);
-    }
     // Nobody else is in this domain.
     let domain = format!("bench-{}", id());
     let own = Global { domain: Some(domain.clone()), group: None, ..global.clone() };
     let node = join(&own, Some(HERE))?;
     let directory = global.directory()?;
     let child = Command::new(std::env::current_exe()?)
-        .args(["bench", "--peer", "--domain", &domain, "--directory"])
+        .args([Said::BACKSTAGE, "bench", "--domain", &domain, "--directory"])
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -160,7 +157,7 @@ fn silent() -> Failure {
 }
 
 /// Answers, or keeps and counts.
-fn be_the_peer(global: &Global) -> Result<(), Failure> {
+pub fn be_the_peer(global: &Global) -> Result<(), Failure> {
     let node = join(global, Some(THERE))?;
     let mut sender = connect(&node, HERE, Some(PATIENCE))?;
     let mut receiver = node.receiver()?;

@@ -14,15 +14,25 @@ mod recv;
 mod send;
 mod top;
 
-pub use demo::Demo;
+pub use demo::{Demo, Part};
 
 pub use joining::unless_interrupted;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Backstage, Cli, Command, Role, Said};
 use crate::failure::Failure;
 
 /// Does what was asked.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(said: Said) -> Result<(), Failure> {
+    match said {
+        Said::ByOthers(cli) => run_for_others(cli),
+        Said::ByItself(Backstage { global, role }) => match role {
+            Role::Demo { parent, part } => demo::play(&global, parent, &part),
+            Role::Bench => bench::be_the_peer(&global),
+        },
+    }
+}
+
+fn run_for_others(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::List(options) => list::run(&global, &options),

@@ -85,7 +85,7 @@ impl Header {
             return Err(foreign(format!("it has {size} bytes, and a header has {HEADER}")));
         };
         let long = |at: usize| u64::from(words[at]) | u64::from(words[at + 1]) << 32;
-        let state = [State::Initialising, State::Ready, State::Closing];
+        let state = [State::Initialising, State::Ready, State::Closing, State::GivenUp];
         let mut this = Self {
             magic: Magic(words[0]),
             version: words[1],
@@ -193,6 +193,7 @@ impl Header {
         match self.state {
             Some(State::Ready) if self.magic.0 != 0 => "ready",
             Some(State::Closing) => "closing",
+            Some(State::GivenUp) => "given up",
             Some(_) => "unfinished",
             None => "damaged",
         }

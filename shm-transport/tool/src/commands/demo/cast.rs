@@ -6,7 +6,7 @@
 
 use super::options::Part;
 use super::talk::{Order, PATIENCE, Told};
-use crate::cli::Global;
+use crate::cli::{Global, Said};
 use crate::failure::Failure;
 use clap::ValueEnum;
 use shm_transport::domain::Domain;
@@ -63,8 +63,8 @@ impl Stage {
     /// This program, for that part.
     pub fn part(&self, part: &Part) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.place).args(["demo", "part", "--parent"]);
-        command.arg(std::process::id().to_string());
+        command.arg(Said::BACKSTAGE).args(&self.place);
+        command.args(["demo", "--parent", &std::process::id().to_string()]);
         match part {
             Part::Actor { name } => command.args(["actor", name]),
             Part::Janitor => command.arg("janitor"),

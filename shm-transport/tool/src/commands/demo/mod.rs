@@ -13,7 +13,8 @@ mod part;
 mod talk;
 mod text;
 
-pub use options::Demo;
+pub use options::{Demo, Part};
+pub use part::play;
 
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
@@ -22,7 +23,6 @@ use act::{Broadcasting, Company, Death, End, Meeting, Transfer};
 use cast::Stage;
 use check::Check;
 use measure::Measured;
-use options::Process;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -45,11 +45,8 @@ struct Facts {
     end: End,
 }
 
-/// Shows it all, or plays a part of it.
+/// Shows it all.
 pub fn run(global: &Global, options: &Demo) -> Result<(), Failure> {
-    if let Some(Process::Part { parent, part }) = &options.process {
-        return part::play(global, *parent, part);
-    }
     let begun = Instant::now();
     let file = file_to_send(options)?;
     let page = Page { global, quiet: options.format.json };

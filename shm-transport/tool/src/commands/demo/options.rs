@@ -8,7 +8,6 @@ use std::time::Duration;
 
 /// `shm demo`.
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Demo {
     /// The file that is sent; this program itself unless one is named
     #[arg(long, value_name = "PATH")]
@@ -22,27 +21,9 @@ pub struct Demo {
     /// How to print.
     #[command(flatten)]
     pub format: Format,
-    /// One of its processes, as which it starts itself.
-    #[command(subcommand)]
-    pub process: Option<Process>,
 }
 
-/// A process of the demonstration.
-#[derive(Subcommand, Debug)]
-pub enum Process {
-    /// A process that the demonstration has started
-    #[command(hide = true)]
-    Part {
-        /// Who has started it: it ends when that one does
-        #[arg(long)]
-        parent: i32,
-        /// What it does
-        #[command(subcommand)]
-        part: Part,
-    },
-}
-
-/// What such a process does.
+/// What a process of the demonstration does.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Part {
     /// Joins under a name, and does what it is told

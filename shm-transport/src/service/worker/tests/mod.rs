@@ -1,5 +1,7 @@
 //! Workers in threads, with supervisor and clients by hand.
 
+mod processes;
+
 use super::super::bare::{Bare, BareClient, soon};
 use super::super::failure::Failure;
 use super::*;
@@ -73,6 +75,18 @@ fn calls_are_answered() {
         assert_eq!(bare.counters(1)[WorkerCount::Failed as usize], 0);
         let channel = client.mapped.layout.channel(SHAPE.place(1).unwrap()).unwrap();
         assert_eq!(channel.worker().unwrap(), [None, None], "and the lane");
+    }
+}
+
+/// A service of one group, either of them.
+#[test]
+fn one_group_will_do() {
+    for (normal, vip) in [(1, 0), (0, 1)] {
+        let shape = Shape::new(GroupShape::new(normal, 64), GroupShape::new(vip, 16)).clients(4);
+        let bare = Bare::new(shape);
+        let worker = start_echo(&bare, 0, Wait::Adaptive);
+        assert_eq!(bare.client().call(0, ECHO, b"x").1, b"x");
+        stop(&bare, 0, worker);
     }
 }
 
@@ -311,18 +325,21 @@ fn a_helper_serves_and_gives_back() {
     assert_eq!(client.call(1, ECHO, b"").1, b"helper");
     // The place's own worker comes, and finds the lane taken until the helper is done.
     let own = start(&bare, 1, 1, name("own"));
-    assert_eq!(server(1), Some(1));
+    assert_eq!(client.call(1, ECHO, b"").1, b"helper");
+    assert_eq!(server(1), Some(0));
     let channel = client.mapped.layout.channel(SHAPE.place(1).unwrap()).unwrap();
     let owner_of = |place| bare.control.layout.workers().owner(place);
     bare.help(1, None);
     bare.ring(0);
     soon("handed over", || channel.worker().unwrap() == [owner_of(1); 2]);
     assert_eq!(client.call(1, ECHO, b"").1, b"own");
+    soon("it says so", || server(1) == Some(1));
     assert_eq!(client.call(2, ECHO, b"").1, b"helper", "the other one is helped yet");
     stop(&bare, 0, helper);
     stop(&bare, 1, own);
     let channel = client.mapped.layout.channel(SHAPE.place(2).unwrap()).unwrap();
     assert_eq!(channel.worker().unwrap(), [None; 2]);
+    assert_eq!(server(2), Some(2), "who calls rings nobody who has left");
 }
 
 /// With VIP calls and normal ones in one worker's hands, a VIP call waits for one at the most.

@@ -1,0 +1,147 @@
+//! What can go wrong, and what to do about it.
+
+use crate::config::ConfigError;
+use crate::domain::NameError;
+use crate::liveness::LivenessError;
+use crate::member::MemberError;
+use crate::segment::SegmentError;
+use crate::service::mapped::MapError;
+use shm_primitives::layout::lrpc::NodeIdError;
+use shm_primitives::layout::service::Shape;
+use shm_primitives::segment as layout;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a service was not started, or something was not done with it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Not a name of a service.
+    #[error("{0}: give the service a name of 1 to 64 bytes without a NUL")]
+    Name(#[from] NodeIdError),
+    /// The configuration cannot be read, or contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Not a domain.
+    #[error(transparent)]
+    Domain(#[from] NameError),
+    /// It did not become a member of the domain.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// A segment could not be made, opened or removed.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The kernel did not say who lives.
+    #[error(transparent)]
+    Liveness(#[from] LivenessError),
+    /// A segment with the name of one of the service's is something else.
+    #[error(
+        "{path:?} is not what the service would have there: {error}; stop what uses it, or use another name or domain"
+    )]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        error: layout::SegmentError,
+    },
+    /// Another server has the name.
+    #[error(
+        "service {service:?} is run by {}: connect to it as a client, stop it, or use another name or domain",
+        Holder(*pid)
+    )]
+    InUse {
+        /// The name.
+        service: String,
+        /// The other's process, if it says so.
+        pid: Option<u32>,
+    },
+    /// Another server is just stopping the service.
+    #[error("service {service:?} is being stopped by {}: try again when it is done", Holder(*pid))]
+    Stopping {
+        /// The name.
+        service: String,
+        /// The other's process, if it says so.
+        pid: Option<u32>,
+    },
+    /// A service of that name runs on without its supervisor, and has other places or lanes.
+    #[error(
+        "service {service:?} runs as {found:?} and was to be {wanted:?}: adopt it as it is, or end its workers and clients first"
+    )]
+    Shape {
+        /// The name.
+        service: String,
+        /// What it is.
+        found: Box<Shape>,
+        /// What was asked for.
+        wanted: Box<Shape>,
+    },
+    /// There can be no such service.
+    #[error("{what}, found {found}: change what the builder was told")]
+    Impossible {
+        /// What is impossible, and what would be possible.
+        what: &'static str,
+        /// What was asked for.
+        found: u64,
+    },
+    /// It was not said what the workers are.
+    #[error("no program for the workers: say `worker(program)` or `this_program()`")]
+    NoProgram,
+    /// There is no such program, or it cannot be executed.
+    #[error(
+        "the workers' program {path:?} cannot be executed: {source}; give the path of an executable file"
+    )]
+    Program {
+        /// The program.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// No thread or descriptor is left to supervise with.
+    #[error(
+        "cannot start the thread that supervises ({0}): raise the limit of threads or descriptors"
+    )]
+    Thread(#[source] io::Error),
+    /// The service was stopped, or the thread that supervises it has ended.
+    #[error("the service is not supervised by this server any more: start it anew")]
+    Stopped,
+    /// A worker did not come up.
+    #[error("the worker at place {place} does not serve: {reason}")]
+    NotUp {
+        /// Its place.
+        place: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Workers did not come up, or did not end, in time.
+    #[error(
+        "{what} at places {places:?} within the time given: look at what they do, or give more time"
+    )]
+    TimedOut {
+        /// What did not happen.
+        what: &'static str,
+        /// Which places.
+        places: Vec<u32>,
+    },
+}
+
+impl From<MapError> for ServerError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::Segment(error) => Self::Segment(error),
+            MapError::Layout { path, error } => Self::Layout { path, error },
+        }
+    }
+}
+
+struct Holder(Option<u32>);
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(pid) if pid == std::process::id() => write!(f, "this process ({pid})"),
+            Some(pid) => write!(f, "process {pid}"),
+            None => f.write_str("another process"),
+        }
+    }
+}

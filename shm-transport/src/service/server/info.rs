@@ -1,0 +1,131 @@
+//! What a server says of its service.
+
+use super::shared::Shared;
+use shm_primitives::layout::service::{
+    Cause, Condition, Order, Orders, WorkerCount, WorkerEntry, WorkerState,
+};
+use shm_primitives::monitor::Group;
+use std::time::{Duration, SystemTime};
+
+/// How a service is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ServiceState {
+    /// No worker serves yet.
+    Starting,
+    /// Each worker serves.
+    Running,
+    /// Some workers serve.
+    Degraded,
+    /// No worker serves, and none is started any more.
+    Failed,
+    /// It is being stopped.
+    Stopping,
+    /// It was stopped, or this server does not supervise it any more.
+    Stopped,
+}
+
+/// One place of a worker, as it was at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its number: normal places come first.
+    pub place: u32,
+    /// Its group.
+    pub group: Group,
+    /// How it is.
+    pub condition: Condition,
+    /// What it is ordered to do.
+    pub order: Order,
+    /// The process of the worker that has the place; `None` if nobody has.
+    pub pid: Option<u32>,
+    /// How often a worker was started here.
+    pub incarnation: u32,
+    /// How often because the one before had died.
+    pub restarts: u32,
+    /// What the last one died of.
+    pub cause: Option<Cause>,
+    /// Why the place has failed or waits, in words.
+    pub reason: Option<String>,
+    /// Which place's worker is asked to serve this place's lanes meanwhile.
+    pub helper: Option<u32>,
+    /// When condition or orders changed last.
+    pub changed: SystemTime,
+    /// Calls that waited for it when it last looked.
+    pub queued: u32,
+    /// Calls answered, since the service was made: with success or not.
+    pub processed: u64,
+    /// Calls that failed, of those.
+    pub failed: u64,
+    /// Time in handlers.
+    pub busy: Duration,
+    /// Progress replies that were not sent, for the client had not read the last one.
+    pub dropped_progress: u64,
+}
+
+pub(super) fn state(shared: &Shared) -> ServiceState {
+    let view = shared.view.lock();
+    if view.has_ended {
+        return ServiceState::Stopped;
+    }
+    if view.is_stopping {
+        return ServiceState::Stopping;
+    }
+    drop(view);
+    let conditions: Vec<Condition> = orders(shared).map(|(_, orders)| orders.condition).collect();
+    let all = |wanted| conditions.iter().all(|condition| *condition == wanted);
+    if all(Condition::Up) {
+        ServiceState::Running
+    } else if all(Condition::Failed) {
+        ServiceState::Failed
+    } else if conditions.contains(&Condition::Up) {
+        ServiceState::Degraded
+    } else {
+        ServiceState::Starting
+    }
+}
+
+/// The orders of all places. What cannot be read now, or was spoilt, is that of a place that is
+/// empty.
+fn orders(shared: &Shared) -> impl Iterator<Item = (u32, Orders)> + '_ {
+    let control = &shared.control.layout;
+    (0..control.shape().workers())
+        .filter_map(move |place| Some((place, control.orders(place)?.read().unwrap_or_default())))
+}
+
+pub(super) fn workers(shared: &Shared) -> Vec<WorkerInfo> {
+    let control = &shared.control.layout;
+    let table = control.workers();
+    let info = |(place, orders): (u32, Orders)| {
+        let counts = control.counters(place)?.values();
+        let count = |which: WorkerCount| counts[which as usize];
+        let worker = table.read(place).ok().flatten();
+        let live = |word| worker.and_then(|worker| table.live(worker.key, word));
+        Some(WorkerInfo {
+            place,
+            group: control.shape().group_of(place)?,
+            condition: orders.condition,
+            order: orders.order,
+            pid: worker.map(|worker| worker.entry.pid),
+            incarnation: orders.incarnation,
+            restarts: orders.restarts,
+            cause: orders.cause,
+            reason: shared.view.lock().reasons.get(place as usize).cloned().flatten(),
+            helper: orders.helper.filter(|helper| *helper < control.shape().workers()),
+            changed: SystemTime::UNIX_EPOCH + Duration::from_millis(orders.changed_ms),
+            queued: live(WorkerEntry::QUEUED).unwrap_or(0),
+            processed: count(WorkerCount::Processed),
+            failed: count(WorkerCount::Failed),
+            busy: Duration::from_nanos(count(WorkerCount::BusyNanoseconds)),
+            dropped_progress: count(WorkerCount::DroppedProgress),
+        })
+    };
+    orders(shared).filter_map(info).collect()
+}
+
+/// Whether a worker serves at the place, by its own word.
+pub(super) fn serves(shared: &Shared, place: u32) -> bool {
+    let table = shared.control.layout.workers();
+    let Ok(Some(worker)) = table.read(place) else { return false };
+    table.live(worker.key, WorkerEntry::STATE) == Some(WorkerState::Serving as u32)
+}

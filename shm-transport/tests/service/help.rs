@@ -1,0 +1,117 @@
+//! What the tests of services share.
+#![allow(dead_code, reason = "not every scenario uses all of it")]
+
+pub use crate::segment_help::Place;
+
+use shm_transport::config::Wait;
+use shm_transport::service::{
+    Client, HandlerError, Program, Reply, Request, Server, ServerBuilder, Worker, WorkerError,
+};
+use std::process::exit;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a machine that has other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Ends whatever has lost its test.
+const SECONDS: u32 = 200;
+
+/// The functions of the workers of these tests.
+pub const ECHO: u32 = 1001;
+/// Its own process's number.
+pub const PID: u32 = 1002;
+/// Ends the process by this signal.
+pub const SIGNAL: u32 = 1003;
+pub const PANIC: u32 = 1004;
+pub const FAIL: u32 = 1005;
+/// Waits for so many milliseconds, or until it is cancelled; two progress reports before.
+pub const SLEEP: u32 = 1006;
+/// So many bytes.
+pub const BYTES: u32 = 1007;
+pub const NOBODY: u32 = 1999;
+
+/// Waits for what is about to be so.
+#[track_caller]
+pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A service whose workers are this program, in a test that is none: see [`role`].
+pub fn server(place: &Place, name: &str) -> ServerBuilder {
+    let program = Program::new(std::env::current_exe().unwrap()).args([
+        "help::role",
+        "--exact",
+        "--test-threads=1",
+        "-q",
+    ]);
+    Server::builder(name).in_domain(place.domain.clone()).worker(program)
+}
+
+/// Starts it, and waits until its workers serve.
+pub fn start(builder: ServerBuilder) -> Server {
+    let server = builder.start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    server
+}
+
+pub fn client(place: &Place, name: &str) -> Client {
+    Client::builder(name)
+        .in_domain(place.domain.clone())
+        .connect_timeout(PATIENCE)
+        .connect()
+        .unwrap()
+}
+
+/// Not a test, but what the tests start.
+#[test]
+fn role() {
+    if !Worker::is_started() {
+        return;
+    }
+    // SAFETY: a system call without memory.
+    unsafe { libc::alarm(SECONDS) };
+    match work() {
+        Ok(()) => exit(0),
+        Err(error) => {
+            eprintln!("{error}");
+            exit(error.exit_code().into())
+        }
+    }
+}
+
+fn number(request: &Request<'_>) -> u32 {
+    u32::from_le_bytes(request.payload().try_into().unwrap())
+}
+
+fn work() -> Result<(), WorkerError> {
+    let wait = std::env::var("WORKER_WAIT").ok().and_then(|text| text.parse().ok());
+    Worker::attach_from_env()?
+        .wait(wait.unwrap_or(Wait::Adaptive))
+        .on(ECHO, |request: &Request, reply: Reply| reply.send(request.payload()))?
+        .on(PID, |_: &Request, reply: Reply| reply.send(&std::process::id().to_le_bytes()))?
+        .on(SIGNAL, |request: &Request, _: Reply| {
+            // SAFETY: a system call without memory, to this process.
+            unsafe { libc::kill(libc::getpid(), number(request) as i32) };
+            thread::sleep(PATIENCE);
+            Ok(())
+        })?
+        .on(PANIC, |request: &Request, _: Reply| panic!("with {} bytes", request.len()))?
+        .on(FAIL, |request: &Request, _: Reply| Err(HandlerError::new(request.payload())))?
+        .on(SLEEP, |request: &Request, mut reply: Reply| {
+            reply.accepted()?;
+            let time = Duration::from_millis(number(request).into());
+            let begun = Instant::now();
+            while begun.elapsed() < time && !request.is_cancelled() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            reply.send(&[u8::from(request.is_cancelled())])
+        })?
+        .on(BYTES, |request: &Request, reply: Reply| {
+            reply.send(&vec![7; number(request) as usize])
+        })?
+        .run()
+}

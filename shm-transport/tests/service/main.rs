@@ -1,0 +1,9 @@
+//! Services as their users see them: servers, workers and clients together, each worker a process.
+#![cfg(target_os = "linux")]
+
+#[path = "../segment_help/mod.rs"]
+mod segment_help;
+
+mod help;
+mod server;
+mod worker;

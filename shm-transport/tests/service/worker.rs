@@ -1,0 +1,78 @@
+//! Workers with a real server and real clients.
+
+use crate::help::{self, *};
+use shm_transport::service::{CallError, Cause, Priority, Worker, WorkerError};
+use std::time::Duration;
+
+fn pid_of(answer: &[u8]) -> u32 {
+    u32::from_le_bytes(answer.try_into().unwrap())
+}
+
+/// Not started by a server: said so, and how to be.
+#[test]
+fn a_process_that_nobody_has_started_is_no_worker() {
+    assert!(!Worker::is_started());
+    let error = Worker::attach_from_env().unwrap_err();
+    assert!(matches!(error, WorkerError::NotStarted), "{error}");
+    assert_eq!(error.exit_code(), 78);
+}
+
+#[test]
+fn calls_come_back_from_another_process() {
+    let place = Place::new();
+    let server = help::start(help::server(&place, "math").workers(2).vip_workers(1));
+    let client = help::client(&place, "math");
+    for priority in [Priority::Low, Priority::High] {
+        for number in 0..200u32 {
+            let answer = client.call(ECHO, &number.to_le_bytes(), priority, PATIENCE).unwrap();
+            assert_eq!(answer, number.to_le_bytes());
+        }
+        let pid = pid_of(&client.call(PID, b"", priority, PATIENCE).unwrap());
+        assert!(server.workers().iter().any(|worker| worker.pid == Some(pid)));
+    }
+    let call = |func, payload: &[u8]| client.call(func, payload, Priority::Low, PATIENCE);
+    match call(FAIL, b"so").unwrap_err() {
+        CallError::Failed { message } => assert_eq!(message, b"so"),
+        other => panic!("{other}"),
+    }
+    assert!(call(PANIC, b"1234").unwrap_err().to_string().contains("with 4 bytes"));
+    assert!(matches!(call(NOBODY, b"").unwrap_err(), CallError::UnknownFunction { .. }));
+    assert!(call(BYTES, &65u32.to_le_bytes()).is_err(), "too large a reply");
+    assert_eq!(call(BYTES, &64u32.to_le_bytes()).unwrap(), [7; 64]);
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+    drop(server);
+    soon("nothing is left", || place.files().is_empty());
+}
+
+/// The call in hand is told of, and the next worker serves on.
+#[test]
+fn a_worker_that_dies_is_told_of() {
+    let place = Place::new();
+    let server = help::start(help::server(&place, "math").workers(1).vip_workers(0));
+    let client = help::client(&place, "math");
+    let call = |func, payload: &[u8]| client.call(func, payload, Priority::Low, PATIENCE);
+    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGABRT] {
+        let before = pid_of(&call(PID, b"").unwrap());
+        match call(SIGNAL, &signal.to_le_bytes()).unwrap_err() {
+            CallError::WorkerCrashed { cause, .. } => assert_eq!(cause, Cause::Signalled(signal)),
+            other => panic!("{other}"),
+        }
+        assert_ne!(pid_of(&call(PID, b"").unwrap()), before);
+    }
+    server.stop(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_call_that_is_dropped_is_cancelled() {
+    let place = Place::new();
+    let server = help::start(help::server(&place, "math").workers(1).vip_workers(0));
+    let client = help::client(&place, "math");
+    let long = client.call_async(SLEEP, &60_000u32.to_le_bytes(), Priority::Low).unwrap();
+    // It was begun.
+    assert!(long.wait_progress(PATIENCE).is_some());
+    drop(long);
+    // There is but one worker: it is free again.
+    assert_eq!(client.call(ECHO, b"x", Priority::Low, Duration::from_secs(50)).unwrap(), b"x");
+    server.stop(PATIENCE).unwrap();
+}
