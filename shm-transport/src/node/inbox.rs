@@ -28,6 +28,8 @@ const TURN: u32 = 32;
 const SELDOM: u32 = 64;
 /// Glances in vain, in a row, before everything is looked at.
 const ENOUGH: u32 = 4096;
+/// Looks for new lanes before everything is looked at, whatever came between them.
+const LOOKS: u32 = ENOUGH / SELDOM;
 /// How many of them one counts for whose caller does something else between two.
 const APART: u32 = 256;
 /// Messages taken between two looks for new lanes, and of those looks between two that also let go
@@ -55,6 +57,8 @@ struct Lanes {
     found: Found,
     /// Glances in vain, in a row.
     vain: u32,
+    /// Looks for new lanes since everything was looked at.
+    looks: u32,
     /// Messages taken, wrapping.
     taken: u32,
     park: FutexPark,
@@ -158,6 +162,7 @@ impl Inbox {
                 turn: 0,
                 found: Found { lane: 0, bytes: NonNull::from(&[]), label: Label::NONE },
                 vain: 0,
+                looks: 0,
                 taken: 0,
                 park,
                 filter: Filter::ALL,
@@ -372,9 +377,12 @@ impl Lanes {
     /// Takes up new lanes, now and then also lets go of those that have ended; and looks once more.
     #[cold]
     fn look_for_lanes(&mut self, look: Look) -> Option<usize> {
-        let thorough = look == Look::Thorough || self.vain >= ENOUGH;
+        self.looks += 1;
+        // Who gets a message now and then never looks in vain for long in a row.
+        let enough = self.vain >= ENOUGH || self.looks >= LOOKS;
+        let thorough = look == Look::Thorough || enough;
         if thorough {
-            self.vain = 0;
+            (self.vain, self.looks) = (0, 0);
         }
         self.take_up_lanes(thorough);
         self.poll(if thorough { Look::Thorough } else { look })
@@ -382,6 +390,11 @@ impl Lanes {
 
     /// Takes up new lanes; thoroughly, also those that no bit tells of, and lets go of those that
     /// have ended.
+    ///
+    /// A lane that is cool may have something while its bit is clear: whoever sends does not fence
+    /// between the two, and may have found the bit set just before it was cleared, while its frame
+    /// was not to be seen yet. Nobody may ever send there again. So the lanes themselves are looked
+    /// into as well, after so many messages as after so many looks in vain.
     #[cold]
     fn take_up_lanes(&mut self, thorough: bool) {
         let ready = self.door.own.layout.lanes().ready();
@@ -392,7 +405,10 @@ impl Lanes {
         }
         // Those that are cool no more; there may be few lanes by now.
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
-            if lane.local.is_some() || ready.is_marked(lane.reader.lane() as usize) {
+            if lane.local.is_some()
+                || ready.is_marked(lane.reader.lane() as usize)
+                || thorough && !lane.reader.ring().is_empty()
+            {
                 (lane.is_cool, lane.quiet) = (false, 0);
             }
         }
@@ -678,10 +694,10 @@ impl std::fmt::Debug for Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::FLOOD;
-    use crate::config::{Config, Full};
+    use super::{ENOUGH, FEW, FLOOD, OFTEN};
+    use crate::config::{Config, Full, Wait};
     use crate::domain::Domain;
-    use crate::node::{Filter, Label, Node};
+    use crate::node::{Filter, Label, Node, NodeBuilder};
 
     /// Who sends nothing but what is filtered out holds nobody up who does not want to wait.
     #[test]
@@ -711,5 +727,73 @@ mod tests {
         };
         assert_eq!((&*message, message.label(), seen), (&b"wanted"[..], wanted, flood));
         assert!(calls >= 5, "{calls}");
+    }
+
+    /// A domain, and the same by another path: nodes of one process that are in one each do not know
+    /// that it is one process.
+    fn two_ways(name: &str) -> [Domain; 2] {
+        let domain = Domain::new(&format!("{name}-{}", std::process::id())).unwrap();
+        let aside = domain.clone().in_directory("/dev/../dev/shm");
+        [domain, aside]
+    }
+
+    fn builder(name: &str, domain: &Domain) -> NodeBuilder {
+        Node::builder(name).config(Config::default()).in_domain(domain.clone())
+    }
+
+    /// A message in a cool lane whose bit is clear, as one is left that was sent while the lane
+    /// cooled, to one who receives a message of another lane at each of so many glances. After how
+    /// many glances it is found, and how many messages.
+    fn found_in_a_cool_lane(name: &str, every: u32) -> (u32, u32) {
+        let [domain, aside] = two_ways(name);
+        let there = builder("there", &domain).wait(Wait::Poll).join().unwrap();
+        let here = builder("here", &aside).join().unwrap();
+        let many = FEW + 4;
+        let mut senders: Vec<_> = (0..many).map(|_| here.sender("there").unwrap()).collect();
+        for sender in &mut senders {
+            sender.send(b"first").unwrap();
+        }
+        let mut inbox = there.shared.inbox.lock();
+        for _ in 0..many {
+            while !inbox.read().unwrap() {}
+            inbox.release();
+        }
+        for _ in 0..1000 {
+            assert!(!inbox.read().unwrap());
+        }
+        assert!(inbox.lanes.lanes.iter().all(|lane| lane.is_cool));
+        senders[5].send(b"late").unwrap();
+        let mut lanes = inbox.lanes.lanes.iter_mut().map(|lane| &mut lane.reader);
+        let late = lanes.find_map(|lane| (!lane.ring().is_empty()).then(|| lane.lane()));
+        let late = late.unwrap() as usize;
+        // Whoever cleared it saw no message, and whoever sent saw the bit.
+        assert!(there.shared.own().layout.lanes().ready().cool(late, || true));
+        let (mut glances, mut messages) = (0, 0);
+        while glances < 1 << 20 {
+            if glances % every == 0 {
+                senders[0].send(b"of another").unwrap();
+            }
+            glances += 1;
+            if inbox.read().unwrap() {
+                if inbox.bytes() == b"late" {
+                    break;
+                }
+                inbox.release();
+                messages += 1;
+            }
+        }
+        (glances, messages)
+    }
+
+    #[test]
+    fn a_cool_lane_beside_one_that_always_has_something() {
+        let (glances, messages) = found_in_a_cool_lane("unit-cool-busy", 1);
+        assert!(messages <= 2 * OFTEN * OFTEN, "{messages} messages, {glances} glances");
+    }
+
+    #[test]
+    fn a_cool_lane_beside_one_that_has_something_now_and_then() {
+        let (glances, messages) = found_in_a_cool_lane("unit-cool-seldom", 100);
+        assert!(glances <= 2 * ENOUGH, "{messages} messages, {glances} glances");
     }
 }
