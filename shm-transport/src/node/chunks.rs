@@ -40,6 +40,7 @@ use shm_primitives::segment::{Control, Known, Magic, NewPart, PartId, Plan};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const MAGIC: Magic = Magic(u32::from_be_bytes(*b"POOL"));
 const VERSION: u32 = 1;
@@ -371,34 +372,35 @@ impl Source {
         receiver: OwnerId,
         chunk: &InChunk,
     ) -> Result<Self, SegmentError> {
-        let (segment, holder) =
-            Segment::open(domain, &pool_of(sender), OpenOptions::new(HEADER), |segment| {
-                // SAFETY: what is made of it stands before the segment in a `Source`.
-                let found = layout::Segment::attach(unsafe { lasting(segment) }, &KNOWN);
-                let found = found.map_err(|error| segment.refused(error))?;
-                let refused = |error: String| segment.refused(error);
-                let text = |error: &dyn fmt::Display| error.to_string();
-                let region = found.require(POOL).map_err(|error| refused(text(&error)))?;
-                // SAFETY: who may write to the domain's files keeps the protocol.
-                let pool = unsafe { PoolRef::attach(region) };
-                let pool = pool.map_err(|error| refused(text(&error)))?;
-                let marks = found.require(MARKS).map_err(|error| refused(text(&error)))?;
-                let [places, stride] = found.own();
-                let offset = (chunk.place as usize).checked_mul(stride as usize);
-                let region = offset.filter(|_| chunk.place < places);
-                let region = region.and_then(|offset| marks.part(offset, stride as usize));
-                let no_place = || refused(format!("it has no place {}", chunk.place));
-                // SAFETY: as above.
-                let marks = unsafe { MarksRef::attach(region.ok_or_else(no_place)?) };
-                let marks = marks.map_err(|error| refused(text(&error)))?;
-                if marks.id() != chunk.marks {
-                    return Err(refused(format!("place {} is another's", chunk.place)));
-                }
-                // The place is not another's by now: it becomes that when this message was given
-                // back, or this receiver is proven gone (see `Pool::enter`).
-                let holder = pool.claim_holder(marks, receiver);
-                holder.map_err(|error| refused(text(&error)))
-            })?;
+        // Whoever has the pool's lock may be stopped, and other senders' messages are waiting.
+        let options = OpenOptions::new(HEADER).patience(Duration::ZERO);
+        let (segment, holder) = Segment::open(domain, &pool_of(sender), options, |segment| {
+            // SAFETY: what is made of it stands before the segment in a `Source`.
+            let found = layout::Segment::attach(unsafe { lasting(segment) }, &KNOWN);
+            let found = found.map_err(|error| segment.refused(error))?;
+            let refused = |error: String| segment.refused(error);
+            let text = |error: &dyn fmt::Display| error.to_string();
+            let region = found.require(POOL).map_err(|error| refused(text(&error)))?;
+            // SAFETY: who may write to the domain's files keeps the protocol.
+            let pool = unsafe { PoolRef::attach(region) };
+            let pool = pool.map_err(|error| refused(text(&error)))?;
+            let marks = found.require(MARKS).map_err(|error| refused(text(&error)))?;
+            let [places, stride] = found.own();
+            let offset = (chunk.place as usize).checked_mul(stride as usize);
+            let region = offset.filter(|_| chunk.place < places);
+            let region = region.and_then(|offset| marks.part(offset, stride as usize));
+            let no_place = || refused(format!("it has no place {}", chunk.place));
+            // SAFETY: as above.
+            let marks = unsafe { MarksRef::attach(region.ok_or_else(no_place)?) };
+            let marks = marks.map_err(|error| refused(text(&error)))?;
+            if marks.id() != chunk.marks {
+                return Err(refused(format!("place {} is another's", chunk.place)));
+            }
+            // The place is not another's by now: it becomes that when this message was given
+            // back, or this receiver is proven gone (see `Pool::enter`).
+            let holder = pool.claim_holder(marks, receiver);
+            holder.map_err(|error| refused(text(&error)))
+        })?;
         let id = (chunk.place, chunk.marks);
         Ok(Self { borrowed: None, holder: Kept::new(Box::new(holder)), id, _segment: segment })
     }
@@ -438,7 +440,6 @@ mod tests {
     use super::super::outgoing::Outgoing;
     use super::*;
     use crate::liveness::Verdict;
-    use std::time::Duration;
 
     /// A thread of a receiver that leaves may be on its way into the place that it has: nobody else
     /// gets that before the receiver is gone, and it finds nothing there.

@@ -605,7 +605,11 @@ impl Lanes {
     fn unread(&mut self, at: usize, unread: Unread) -> RecvError {
         let from = Box::new(self.lanes[at].sender);
         match unread {
-            Unread::Yet(why) => RecvError::NotYet { from, why },
+            Unread::Yet(why) => {
+                // It may take long, and is no matter of the other senders.
+                (self.next, self.turn) = (at + 1, 0);
+                RecvError::NotYet { from, why }
+            }
             Unread::Lost(why) => {
                 self.counters[3].add(1);
                 self.skip(at);
@@ -697,7 +701,7 @@ mod tests {
     use super::{ENOUGH, FEW, FLOOD, OFTEN};
     use crate::config::{Config, Full, Wait};
     use crate::domain::Domain;
-    use crate::node::{Filter, Label, Node, NodeBuilder};
+    use crate::node::{Filter, Label, Node, NodeBuilder, RecvError};
 
     /// Who sends nothing but what is filtered out holds nobody up who does not want to wait.
     #[test]
@@ -795,5 +799,32 @@ mod tests {
     fn a_cool_lane_beside_one_that_has_something_now_and_then() {
         let (glances, messages) = found_in_a_cool_lane("unit-cool-seldom", 100);
         assert!(glances <= 2 * ENOUGH, "{messages} messages, {glances} glances");
+    }
+
+    /// A large message that cannot be read for now does not keep those of others from being read.
+    #[test]
+    fn small_ones_beside_one_that_cannot_be_read_yet() {
+        let [domain, aside] = two_ways("unit-not-yet");
+        let there = builder("there", &domain).join().unwrap();
+        let [large, small] = ["large", "small"].map(|name| builder(name, &aside).join().unwrap());
+        large.send("there", &[1; 100_000]).unwrap();
+        let pool = domain.path_of(&crate::node::name::pool_of(large.shared.owner));
+        let unlinker = std::fs::File::open(pool).unwrap();
+        rustix::fs::flock(&unlinker, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        for _ in 0..100 {
+            small.send("there", b"small").unwrap();
+        }
+        let (mut got, mut refused) = (0, 0);
+        while got < 100 {
+            match there.try_recv() {
+                Ok(message) => got += usize::from(message.is_some_and(|it| &*it == b"small")),
+                Err(RecvError::NotYet { from, .. }) if *from == *large.id() => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(refused <= 100, "{got} small ones after {refused} vain calls");
+        }
+        assert!(refused > 0);
+        drop(unlinker);
+        assert_eq!(there.recv().unwrap().len(), 100_000);
     }
 }
