@@ -244,26 +244,52 @@ fn is_read_from(
 ) -> Result<bool, NodeError> {
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Some(id) = name.ok().as_ref().and_then(node_of) else { continue };
-        let opened = Mapped::open(
-            domain,
-            &id,
-            options,
-            |segment, error| segment.refused(error),
-            |_, layout| Ok::<_, SegmentError>((layout.node(), layout.lanes().any_from(sender))),
-        );
-        match opened {
-            Ok((_, (node, true))) => {
-                // The lanes of a dead receiver are read by nobody.
-                if !matches!(member.processes().convict(node)?, Verdict::Dead(_)) {
-                    return Ok(true);
-                }
-            }
-            Ok((_, (_, false))) => {}
-            Err(error) if is_no_node_s(&error) => {}
-            Err(error) => return Err(error.into()),
+        let opened = Mapped::open(domain, &id, options, Unasked::of, |_, layout| {
+            Ok((layout.node(), layout.lanes().any_from(sender)))
+        });
+        let reader = match opened {
+            Ok((_, (node, true))) => node,
+            Ok((_, (_, false))) | Err(Unasked::ReadsNothing) => continue,
+            Err(Unasked::MayRead(Some(node))) => node,
+            Err(Unasked::MayRead(None)) => return Ok(true),
+            Err(Unasked::Segment(error)) if is_no_node_s(&error) => continue,
+            Err(Unasked::Segment(error)) => return Err(error.into()),
+        };
+        // The lanes of a dead receiver are read by nobody.
+        if !matches!(member.processes().convict(reader)?, Verdict::Dead(_)) {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// A receiver that does not say from whom it reads.
+enum Unasked {
+    /// It is gone, on its way, or none.
+    ReadsNothing,
+    /// This version does not understand what there is. Whose it is, if that is to be seen.
+    MayRead(Option<OwnerId>),
+    Segment(SegmentError),
+}
+
+impl Unasked {
+    fn of(segment: &Segment, error: layout::SegmentError) -> Self {
+        use layout::SegmentError::{Closing, GivenUp, WrongMagic};
+        if let Closing { .. } | GivenUp { .. } | WrongMagic { .. } = error {
+            return Self::ReadsNothing;
+        }
+        match layout::owner_of(&segment.region(), Magic::NODE) {
+            Ok(None) => Self::ReadsNothing,
+            Ok(owner) => Self::MayRead(owner),
+            Err(_) => Self::MayRead(None),
+        }
+    }
+}
+
+impl From<SegmentError> for Unasked {
+    fn from(error: SegmentError) -> Self {
+        Self::Segment(error)
+    }
 }
 
 /// Whose a segment is: asked before it is locked. `None` if it is nobody's, gone, or no segment.
@@ -335,4 +361,62 @@ pub(super) fn unlink(
 
 fn listing(domain: &Domain, error: std::io::Error) -> NodeError {
     SegmentError::Os { path: domain.directory().into(), operation: "list", source: error }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::node::Node;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    fn join(domain: &Domain, name: &str) -> Node {
+        let builder = Node::builder(name).config(Config::default());
+        builder.in_domain(domain.clone()).join().unwrap()
+    }
+
+    /// A receiver that this version cannot ask may have lanes from anybody, for as long as it lives.
+    #[test]
+    fn one_that_cannot_be_asked_may_read() {
+        /// Where the header has these words.
+        const MAGIC: u64 = 0;
+        const MIN_READER: u64 = 16;
+        const STATE: u64 = 20;
+        const OWNER: u64 = 28;
+        let domain = Domain::new(&format!("unit-asked-{}", std::process::id())).unwrap();
+        let [there, here] = ["there", "here"].map(|name| join(&domain, name));
+        let gone = join(&domain, "gone");
+        gone.leave().unwrap();
+        let gone = gone.shared.owner.word();
+        let member = here.shared.member().unwrap();
+        let file = domain.path_of(&crate::node::name::segment_of(there.id()));
+        let file = File::options().read(true).write(true).open(file).unwrap();
+        // Whether anybody reads from one that has no lane, with these words there.
+        let asked = |words: &[(u64, u32)]| {
+            let before: Vec<_> = words
+                .iter()
+                .map(|(at, word)| {
+                    let mut before = [0; 4];
+                    file.read_exact_at(&mut before, *at).unwrap();
+                    file.write_all_at(&word.to_le_bytes(), *at).unwrap();
+                    before
+                })
+                .collect();
+            let found = is_read_from(&domain, &member, here.shared.owner, PATIENT);
+            for ((at, _), before) in words.iter().zip(before) {
+                file.write_all_at(&before, *at).unwrap();
+            }
+            found.unwrap()
+        };
+        let later = (MIN_READER, 99);
+        assert!(!asked(&[]));
+        assert!(asked(&[later]), "of a later version");
+        assert!(asked(&[(STATE, 99)]), "damaged");
+        assert!(asked(&[later, (OWNER, u32::MAX)]), "nobody knows whose");
+        assert!(!asked(&[later, (OWNER, 0)]), "nobody's");
+        assert!(!asked(&[later, (OWNER, gone)]), "one's that is gone");
+        assert!(!asked(&[(MAGIC, 99)]), "something else");
+        drop(member);
+    }
 }
