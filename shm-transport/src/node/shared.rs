@@ -68,6 +68,24 @@ const SHORTLY: Duration = Duration::from_millis(100);
 /// The node has left, and goes when nobody uses it.
 const LEFT: usize = 1 << (usize::BITS - 1);
 
+/// A use of the node.
+pub(super) struct Inside<'n>(pub &'n Shared);
+
+impl Inside<'_> {
+    /// It goes on until [`Shared::exit`].
+    #[inline]
+    pub fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.exit();
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
@@ -144,10 +162,17 @@ impl Shared {
         self.member.lock().clone()
     }
 
-    /// Says that something is about to be done, or held, under the node's id, until
-    /// [`exit`](Self::exit). False if the node has left.
+    /// Says that something is about to be done, or held, under the node's id, until what is returned
+    /// is dropped: also if what is done panics, be it in the node's clock or in who is told by
+    /// `tracing`. `None` if the node has left.
     #[inline]
-    pub fn enter(&self) -> bool {
+    pub fn inside(&self) -> Option<Inside<'_>> {
+        self.enter().then(|| Inside(self))
+    }
+
+    /// The same until [`exit`](Self::exit).
+    #[inline]
+    fn enter(&self) -> bool {
         if self.users.fetch_add(1, Ordering::AcqRel) & LEFT == 0 && self.is_ours() {
             return true;
         }
@@ -236,12 +261,9 @@ impl Shared {
 
     /// Leaves. What was sent arrives.
     pub fn leave(&self) -> Result<(), NodeError> {
-        if !self.is_ours() || !self.enter() {
-            return Err(NodeError::NotJoined);
-        }
-        let left = self.leave_now();
-        self.exit();
-        left
+        let inside = if self.is_ours() { self.inside() } else { None };
+        let _inside = inside.ok_or(NodeError::NotJoined)?;
+        self.leave_now()
     }
 
     fn leave_now(&self) -> Result<(), NodeError> {
@@ -368,6 +390,8 @@ mod tests {
     use crate::config::Config;
     use crate::domain::Domain;
     use crate::node::Node;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
     use std::thread;
     use std::time::Duration;
 
@@ -390,5 +414,43 @@ mod tests {
         };
         // Not each time: this thread may come too late.
         assert!((0..20).any(leaves_at_once));
+    }
+
+    /// A clock that panics in a call does not keep the node once it has left.
+    #[test]
+    fn a_call_that_panics() {
+        static PANICS: AtomicBool = AtomicBool::new(false);
+        let domain = Domain::new(&format!("unit-panics-{}", std::process::id())).unwrap();
+        let node = Node::builder("node").config(Config::default()).in_domain(domain.clone());
+        let node = node.clock(|| {
+            let is_the_keeper = thread::current().name() == Some("shm-node");
+            assert!(is_the_keeper || !PANICS.load(SeqCst), "so it does");
+            crate::park::milliseconds()
+        });
+        let node = node.join().unwrap();
+        PANICS.store(true, SeqCst);
+        let asked = catch_unwind(AssertUnwindSafe(|| node.nodes()));
+        PANICS.store(false, SeqCst);
+        assert!(asked.is_err());
+        node.leave().unwrap();
+        assert_eq!(domain.segments().unwrap().count(), 0);
+    }
+
+    /// Calls of one that has left do not end what others have of it.
+    #[test]
+    fn calls_that_come_too_late() {
+        let domain = Domain::new(&format!("unit-late-{}", std::process::id())).unwrap();
+        let node = Node::builder("node").config(Config::default()).in_domain(domain.clone());
+        let node = node.join().unwrap();
+        let receiver = node.receiver().unwrap();
+        node.leave().unwrap();
+        for _ in 0..2 {
+            assert!(node.nodes().is_err() && node.leave().is_err() && node.send("a", b"").is_err());
+            assert!(node.sender("a").is_err() && node.try_recv().is_err());
+        }
+        assert!(node.shared.member().is_some());
+        drop(receiver);
+        assert!(node.shared.member().is_none());
+        assert_eq!(domain.segments().unwrap().count(), 0);
     }
 }
