@@ -317,26 +317,15 @@ impl Rounds<'_> {
         let Shared { domain, registry, id, .. } = self.shared;
         let mut swept = Vec::new();
         let options = sweep::PATIENT.patience(Duration::ZERO);
-        match sweep::sweep_one(
-            domain,
-            self.member,
-            Some(registry),
-            dead,
-            false,
-            options,
-            &mut swept,
-        ) {
-            Ok(all) => {
-                for what in swept {
-                    tracing::info!(target: "shm_transport::node", node = %id, ?what, "put away");
-                }
-                all
-            }
-            Err(error) => {
-                tracing::warn!(target: "shm_transport::node", node = %id, %error, "what the dead left stays");
-                false
-            }
+        let registry = Some(registry);
+        let all = sweep::sweep_one(domain, self.member, registry, dead, false, options, &mut swept);
+        for what in swept {
+            tracing::info!(target: "shm_transport::node", node = %id, ?what, "put away");
         }
+        all.unwrap_or_else(|error| {
+            tracing::warn!(target: "shm_transport::node", node = %id, %error, "what the dead left stays");
+            false
+        })
     }
 
     /// Asks the kernel about nodes that have been silent for long.

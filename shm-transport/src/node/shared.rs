@@ -339,8 +339,14 @@ impl Shared {
         if matches!(self.own().segment.has_name(), Ok(true)) {
             return;
         }
-        if let Err(error) = super::sweep::sweep_if_last(&self.domain, &member, &self.registry) {
+        let swept = super::sweep::sweep_if_last(&self.domain, &member, &self.registry);
+        let stays = |error| {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+        };
+        // Whoever has a lock has it yet: it is not waited for twice.
+        let is_busy = swept.as_ref().is_err_and(super::sweep::is_busy);
+        if let Err(error) = swept {
+            stays(error);
         }
         if let Err(error) = self.registry.remove_if_empty() {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "the registry stays");
@@ -354,12 +360,12 @@ impl Shared {
         match unsafe { member.leave_saying() } {
             // One that left at the same instant was there when this one looked, and this one when
             // that one did.
-            Ok(Left::Dead) => {
+            Ok(Left::Dead) if !is_busy => {
                 if let Err(error) = super::sweep::sweep_as_member(&self.domain, false) {
-                    tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+                    stays(error);
                 }
             }
-            Ok(Left::Nobody | Left::Others) => {}
+            Ok(Left::Dead | Left::Nobody | Left::Others) => {}
             Err(error) => {
                 tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
             }
@@ -391,9 +397,14 @@ mod tests {
     use crate::domain::Domain;
     use crate::node::Node;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::process::{Command, Stdio};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
 
     /// Whoever leaves while its pool is just being looked after has left when that is done, and
     /// not a while later: its process may have ended by then.
@@ -451,6 +462,83 @@ mod tests {
         assert!(node.shared.member().is_some());
         drop(receiver);
         assert!(node.shared.member().is_none());
+        assert_eq!(domain.segments().unwrap().count(), 0);
+    }
+
+    /// How often what is logged on this thread says that something stays.
+    #[derive(Clone, Default)]
+    struct Stays(Arc<AtomicUsize>);
+
+    impl Visit for Stays {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            let stays = field.name() == "message" && format!("{value:?}").ends_with(" stays");
+            self.0.fetch_add(stays.into(), SeqCst);
+        }
+    }
+
+    impl Subscriber for Stays {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            unreachable!("the crate has no spans")
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    /// The last one to leave puts away what two left that were killed, of whom one's file is locked
+    /// by somebody who is stopped: that alone stays, and is waited for once.
+    #[test]
+    fn leaving_while_a_dead_one_s_file_is_locked() {
+        const TEST: &str = "node::shared::tests::leaving_while_a_dead_one_s_file_is_locked";
+        const DOMAIN: &str = "SHM_TEST_IN";
+        let join = |domain: &Domain, name: &str| {
+            let node = Node::builder(name).config(Config::default()).in_domain(domain.clone());
+            node.heartbeat(Duration::from_secs(1000)).silent_after(Duration::from_secs(4000)).join()
+        };
+        if let Ok(domain) = std::env::var(DOMAIN) {
+            let domain = Domain::new(&domain).unwrap();
+            let _nodes = ["first", "second"].map(|name| join(&domain, name).unwrap());
+            thread::sleep(Duration::from_secs(30));
+            std::process::exit(1);
+        }
+        let name = format!("unit-locked-{}", std::process::id());
+        let domain = Domain::new(&name).unwrap();
+        let here = join(&domain, "here").unwrap();
+        let mut others = Command::new(std::env::current_exe().unwrap());
+        others.args([TEST, "--exact", "--test-threads=1"]).env(DOMAIN, &name).stdout(Stdio::null());
+        let mut others = others.spawn().unwrap();
+        let soon = |live| {
+            let begun = Instant::now();
+            while !["first", "second"].iter().all(|name| here.is_local(name) == live) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "not so yet: {live}");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        soon(true);
+        others.kill().unwrap();
+        others.wait().unwrap();
+        soon(false);
+        let first = crate::node::name::segment_of(&"first".try_into().unwrap());
+        let opener = std::fs::File::open(domain.path_of(&first)).unwrap();
+        rustix::fs::flock(&opener, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let stays = Stays::default();
+        tracing::subscriber::with_default(stays.clone(), || here.leave().unwrap());
+        let mut left: Vec<_> = domain.segments().unwrap().map(Result::unwrap).collect();
+        left.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        drop(opener);
+        assert_eq!(
+            left.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+            ["members", "node.first"]
+        );
+        assert_eq!(stays.0.load(SeqCst), 1, "said once");
+        crate::node::sweep::sweep(&domain, false).unwrap();
         assert_eq!(domain.segments().unwrap().count(), 0);
     }
 }
