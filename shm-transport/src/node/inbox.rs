@@ -432,7 +432,7 @@ impl Lanes {
     fn adopt(&mut self, number: u32) {
         let known = match self.door.own.layout.lanes().adopt(number) {
             Ok(Some(reader)) => {
-                if self.add(reader, None) {
+                if self.add(None, reader) {
                     Known::Read
                 } else {
                     Known::Refused
@@ -465,12 +465,13 @@ impl Lanes {
 
     fn adopt_local(&mut self, local: Arc<LocalLane>) {
         if let Ok(Some(reader)) = local.lanes().adopt(0) {
-            self.add(reader, Some(local));
+            self.add(Some(local), reader);
         }
     }
 
-    /// False if it does not say from whom it is: nobody reads it.
-    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) -> bool {
+    /// False if it does not say from whom it is: nobody reads it. The reader comes last, so that it
+    /// is dropped before the memory that it is of.
+    fn add(&mut self, local: Option<Arc<LocalLane>>, reader: LaneReader<'static>) -> bool {
         let Ok(sender) = NodeId::new(reader.card().as_bytes()) else {
             tracing::warn!(target: "shm_transport::node", "a lane from nobody is not read");
             return false;
