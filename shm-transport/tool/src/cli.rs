@@ -238,6 +238,9 @@ pub struct Clean {
     /// Do it, instead of showing what would be done
     #[arg(long, short)]
     pub yes: bool,
+    /// Dead letters too, of services that nobody serves any more
+    #[arg(long)]
+    pub letters: bool,
     /// All domains of this user in the directory
     #[arg(long, conflicts_with_all = ["domain", "group"])]
     pub all: bool,

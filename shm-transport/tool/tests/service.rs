@@ -10,7 +10,7 @@ use shm_transport::service::{
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// Sends back what it gets.
@@ -36,13 +36,13 @@ fn worker() {
         }
         reply.send(b"done")
     };
-    Worker::attach_from_env()
+    let done = Worker::attach_from_env()
         .and_then(|worker| worker.on(ECHO, |request, reply| reply.send(request.payload())))
         .and_then(|worker| worker.on(NEEDS_FILE, needs_file))
         .and_then(|worker| worker.on(FAILS, |_, _| Err(std::io::Error::other("never").into())))
-        .and_then(Worker::run)
-        .unwrap();
-    std::process::exit(0);
+        .and_then(Worker::run);
+    // Nobody is told: it may be that the service is just stopped.
+    std::process::exit(done.map_or_else(|error| error.exit_code(), |()| 0).into());
 }
 
 /// A server in a process of its own, to be killed.
@@ -249,6 +249,8 @@ fn letters_are_called_again() {
 struct Supervisor {
     child: Child,
     workers: Vec<u32>,
+    /// Which its workers have too.
+    _output: ChildStdout,
 }
 
 impl Supervisor {
@@ -261,12 +263,13 @@ impl Supervisor {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut output = child.stdout.take().unwrap();
+        let mut lines = BufReader::new(&mut output).lines();
         lines.find(|line| line.as_ref().unwrap().ends_with("ready")).unwrap().unwrap();
         let found = service(place);
         let workers = found["workers"].as_array().unwrap();
         let workers = workers.iter().map(|it| it["worker"]["pid"].as_u64().unwrap() as u32);
-        Self { child, workers: workers.collect() }
+        Self { child, workers: workers.collect(), _output: output }
     }
 
     fn kill_supervisor(&mut self) {
@@ -302,4 +305,116 @@ fn who_is_dead_is_shown() {
     assert_eq!(client.call(ECHO, b"b", Priority::Low, LONG).unwrap(), b"b", "it serves on");
     server.kill_workers();
     await_that(|| service(&place)["workers"][1]["worker"]["state"] == "dead");
+}
+
+fn fates(place: &Place, arguments: &[&str]) -> Vec<(String, String)> {
+    let found = place.shm(&[&["clean", "--json"], arguments].concat()).with(0).json();
+    let items = found["domains"][0]["items"].as_array().unwrap();
+    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
+    let kind = |segment: String| segment.split('.').next().unwrap().to_owned();
+    items.iter().map(|item| (kind(text(item, "segment")), text(item, "fate"))).collect()
+}
+
+fn all(kinds: &[&str], fate: &str) -> Vec<(String, String)> {
+    kinds.iter().map(|kind| ((*kind).to_owned(), fate.to_owned())).collect()
+}
+
+#[test]
+fn a_service_is_cleaned_up_when_nobody_of_it_lives() {
+    let place = Place::apart();
+    let mut server = Supervisor::start(&place);
+    let client = client(&place);
+    let path = crash(&place, &client, "one");
+    let kinds = ["bells", "client", "letters", "service", "members"];
+    assert_eq!(fates(&place, &["--yes", "--letters"]), all(&kinds, "kept"));
+    // The workers serve on, and so nothing goes, though the owner of it is dead.
+    let up = |worker: &Value| worker["condition"] == "up" && worker["worker"]["state"] == "alive";
+    await_that(|| service(&place)["workers"].as_array().unwrap().iter().all(up));
+    let mut now = service(&place);
+    let workers = now["workers"].as_array_mut().unwrap().iter_mut();
+    server.workers = workers.map(|it| it["worker"]["pid"].as_u64().unwrap() as u32).collect();
+    server.kill_supervisor();
+    assert_eq!(fates(&place, &["--yes", "--letters"]), all(&kinds, "kept"));
+    assert_eq!(client.call(ECHO, b"b", Priority::Low, LONG).unwrap(), b"b");
+    server.kill_workers();
+    let dead = |worker: &Value| worker["worker"]["state"] == "dead";
+    await_that(|| service(&place)["workers"].as_array().unwrap().iter().all(dead));
+    // A client is somebody too.
+    assert_eq!(fates(&place, &["--yes", "--letters"]), all(&kinds, "kept"));
+    drop(client);
+    let shown = fates(&place, &[]);
+    assert_eq!(shown.iter().filter(|(_, fate)| fate == "dead").count(), 2, "{shown:?}");
+    let found = fates(&place, &["--yes"]);
+    assert!(found.contains(&("letters".into(), "kept".into())), "{found:?}");
+    assert_eq!(found.iter().filter(|(_, fate)| fate == "removed").count(), 2, "{found:?}");
+    // The letter is as it was, and of use to the next server.
+    let again = serve(place.domain.clone());
+    fs::write(&path, "").unwrap();
+    place.shm(&["dlq", "redrive", NAME, "--all"]).with(0);
+    fs::remove_file(&path).unwrap();
+    let client = self::client(&place);
+    crash(&place, &client, "one");
+    drop(client);
+    again.stop(LONG).unwrap();
+    let found = fates(&place, &["--yes"]);
+    assert!(found.contains(&("letters".into(), "kept".into())), "{found:?}");
+    let found = fates(&place, &["--yes", "--letters"]);
+    assert!(found.contains(&("letters".into(), "removed".into())), "{found:?}");
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[test]
+fn top_metrics_and_doctor_know_services() {
+    let place = Place::apart();
+    let server = serve(place.domain.clone());
+    let client = client(&place);
+    for _ in 0..7 {
+        client.call(ECHO, b"a", Priority::High, LONG).unwrap();
+    }
+    assert!(client.call(FAILS, b"", Priority::High, LONG).is_err());
+    crash(&place, &client, "one");
+    server.wait_until_up(LONG).unwrap();
+
+    // A worker counts what it has answered just after it has.
+    let mut now = Value::Null;
+    await_that(|| {
+        let done = place.shm(&["top", "-n", "1", "-i", "0.01", "--json"]).with(0);
+        now = done.json()["services"][0].clone();
+        now["workers"][2]["processed"] == 8
+    });
+    assert_eq!((&now["crashes"], &now["letters"]), (&1.into(), &1.into()));
+    assert_eq!(now["workers"][2]["failed"], 1);
+    let text = place.shm(&["top", "-n", "1", "-i", "0.01"]).with(0).out;
+    assert!(text.contains("CALLS/s") && text.contains("3 of 3"), "{text}");
+
+    let text = place.shm(&["metrics"]).with(0).out;
+    let of = "domain=\"apart\",service=\"math/fast\"";
+    for line in [
+        format!("shm_service_supervised{{{of}}} 1"),
+        format!("shm_service_workers_up{{{of}}} 3"),
+        format!("shm_service_clients{{{of}}} 1"),
+        format!("shm_service_crashes_total{{{of}}} 1"),
+        format!("shm_service_poisoned_calls_total{{{of}}} 1"),
+        format!("shm_service_letters{{{of}}} 1"),
+        format!("shm_worker_processed_calls_total{{{of},place=\"2\",group=\"vip\"}} 8"),
+        format!("shm_worker_failed_calls_total{{{of},place=\"2\",group=\"vip\"}} 1"),
+        format!("shm_worker_queued_calls{{{of},place=\"0\",group=\"normal\"}} 0"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+
+    let services = || {
+        let found = place.shm(&["doctor", "--json"]).json();
+        let checks = found["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == "services").unwrap().clone()
+    };
+    let found = services();
+    assert_eq!(
+        (&found["status"], &found["found"]),
+        (&"warn".into(), &"math/fast: 1 dead letter".into())
+    );
+    place.shm(&["dlq", "drop", NAME, "--all", "--yes"]).with(0);
+    assert_eq!(services()["found"], "1 at work");
+    drop(client);
+    server.stop(LONG).unwrap();
 }

@@ -320,16 +320,22 @@ impl ServiceNow {
         self.clients_dead = self.client_owners.iter().filter(dead).count();
     }
 
+    /// The sum of something over its places.
+    pub fn sum(&self, of: impl Fn(&WorkerNow) -> u64) -> u64 {
+        self.workers.iter().map(of).fold(0, u64::wrapping_add)
+    }
+
     /// Whether somebody looks after it.
     pub fn is_supervised(&self) -> bool {
         self.supervisor.as_ref().is_some_and(|it| it.state == Life::Alive)
     }
 
-    /// The workers that live.
-    pub fn living(&self) -> usize {
-        let worker = |place: &&WorkerNow| {
-            place.worker.as_ref().is_some_and(|worker| worker.state == Life::Alive)
+    /// How many places have a worker that is up and lives.
+    pub fn up(&self) -> usize {
+        let is_up = |place: &&WorkerNow| {
+            let lives = |worker: &Someone| worker.state == Life::Alive;
+            place.condition == "up" && place.worker.as_ref().is_some_and(lives)
         };
-        self.workers.iter().filter(worker).count()
+        self.workers.iter().filter(is_up).count()
     }
 }
