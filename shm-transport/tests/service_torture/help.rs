@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const SERVICE: &str = "torture";
 
@@ -53,16 +53,6 @@ pub fn alarm() {
     let seconds = u32::try_from(seconds()).unwrap_or(u32::MAX).saturating_add(400);
     // SAFETY: a system call without memory.
     unsafe { libc::alarm(seconds) };
-}
-
-/// Waits for what is about to be so.
-#[track_caller]
-pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// The service. It never gives up on a place, and is in no hurry to call a call hanging: all of this

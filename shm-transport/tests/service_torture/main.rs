@@ -10,4 +10,5 @@ mod segment_help;
 mod account;
 mod help;
 mod roles;
+mod soak;
 mod torture;

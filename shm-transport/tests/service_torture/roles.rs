@@ -31,6 +31,10 @@ fn role() {
     match &*std::env::var(ROLE).unwrap() {
         "server" => supervise(&domain, &notes),
         "client" => call(&domain, &notes),
+        "soak" => {
+            crate::soak::client(&domain);
+            exit(0);
+        }
         other => panic!("{other}"),
     }
 }
