@@ -103,6 +103,7 @@ mod name;
 #[allow(dead_code, reason = "for all three sides")]
 mod role;
 pub mod server;
+pub mod view;
 pub mod worker;
 
 #[cfg(test)]

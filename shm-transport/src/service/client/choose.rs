@@ -78,7 +78,10 @@ impl Choice {
         let now = clock::coarse();
         let calls = self.calls.load(Relaxed).wrapping_add(1);
         self.calls.store(calls, Relaxed);
-        if calls.is_multiple_of(CALLS) || self.looked.load(Relaxed) != now || self.is_stale.load(Relaxed) {
+        if calls.is_multiple_of(CALLS)
+            || self.looked.load(Relaxed) != now
+            || self.is_stale.load(Relaxed)
+        {
             self.looked.store(now, Relaxed);
             self.is_stale.store(false, Relaxed);
             self.look(control);
