@@ -52,7 +52,7 @@ impl Choice {
         Self {
             seen: (0..shape.workers()).map(|_| AtomicU32::new(NEVER << 28)).collect(),
             normal: shape.normal.workers,
-            first: client,
+            first: client % shape.workers().max(1),
             looked: AtomicU64::new(0),
             calls: AtomicU32::new(0),
             is_stale: AtomicBool::new(true),
@@ -137,7 +137,8 @@ impl Choice {
             let Some(outstanding) = outstanding(place) else { continue };
             // What it said is queued has its own in it, which are then counted twice everywhere.
             let load = (seen & LOAD).saturating_add(outstanding);
-            let turn = (place + places - self.first % places) % places;
+            // From `first` on, those before it last; no division for each place of each call.
+            let turn = place.wrapping_sub(self.first);
             let key = (rank, load, turn);
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, place));
@@ -162,5 +163,50 @@ impl Choice {
             (Priority::High, Group::Vip) => Some(rank + u32::from(rank > 1)),
             (Priority::High, Group::Normal) => Some(if rank == 0 { 2 } else { rank + 4 }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_up(client: u32) -> Choice {
+        let choice = Choice::new(&Shape::DEFAULT, client);
+        choice.seen.iter().for_each(|seen| seen.store(0, Relaxed));
+        choice
+    }
+
+    /// The places in the order in which calls go there.
+    fn order(choice: &Choice, priority: Priority) -> Vec<u32> {
+        let mut tried = Tried::new();
+        while let Some(place) = choice.best(priority, &tried, |_| Some(0)) {
+            tried.push(place);
+        }
+        tried
+    }
+
+    /// Clients begin at different places, so that few of them do not all go to the first.
+    #[test]
+    fn among_equals_the_next_after_the_clients_own() {
+        let low = [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]];
+        for client in 0..4 {
+            assert_eq!(order(&all_up(client), Priority::Low), low[client as usize]);
+            // There are six places.
+            assert_eq!(order(&all_up(client + 252), Priority::Low), low[client as usize]);
+        }
+        assert_eq!(order(&all_up(5), Priority::Low), [0, 1, 2, 3]);
+        assert_eq!(order(&all_up(5), Priority::High), [5, 4, 0, 1, 2, 3]);
+        assert_eq!(order(&all_up(1), Priority::High), [4, 5, 1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn the_least_load_before_that_and_never_who_is_gone() {
+        let choice = all_up(0);
+        choice.seen[0].store(7, Relaxed);
+        choice.seen[1].store(NEVER << 28, Relaxed);
+        choice.seen[2].store(2 << 28, Relaxed);
+        assert_eq!(order(&choice, Priority::Low), [3, 0, 2]);
+        let outstanding = |place| Some(if place == 3 { 8 } else { 0 });
+        assert_eq!(choice.best(Priority::Low, &[], outstanding), Some(0));
     }
 }
