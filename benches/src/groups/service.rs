@@ -40,8 +40,8 @@ pub fn run(bench: &Bench) -> Result<(), String> {
 
 fn deaths(bench: &Bench) -> Result<(), String> {
     let cpus = bench.cpus;
-    let nanoseconds = |time: Duration| time.as_nanos() as f64;
-    let killed = move |until| service::killed(cpus, until).map(nanoseconds);
-    bench.within("kill to error", "ns", 1e6, || killed(Until::Error))?;
-    bench.within("kill to serving", "ns", 20e6, || killed(Until::Serving))
+    let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+    let killed = move |until| service::killed(cpus, until).map(microseconds);
+    bench.within("kill to error", "µs", 1e3, || killed(Until::Error))?;
+    bench.within("kill to serving", "µs", 20e3, || killed(Until::Serving))
 }
