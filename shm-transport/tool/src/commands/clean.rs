@@ -278,8 +278,8 @@ fn remove_service(domain: &Domain, name: &str) -> Result<bool, Failure> {
         }
     };
     unlink(Part::Control, &|| {
-        // Clients come in by the bells.
-        if !unlink(Part::Bells, &is_dead)? {
+        // Clients come in by the bells: once more, under their lock. There may be none.
+        if !is_dead()? || !unlink(Part::Bells, &is_dead)? {
             return Ok(false);
         }
         for segment in domain.segments()?.flatten() {
