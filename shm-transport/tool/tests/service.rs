@@ -418,3 +418,71 @@ fn top_metrics_and_doctor_know_services() {
     drop(client);
     server.stop(LONG).unwrap();
 }
+
+#[test]
+fn segments_of_a_service_are_inspected() {
+    let place = Place::apart();
+    let server = serve(place.domain.clone());
+    let client = client(&place);
+    for _ in 0..3 {
+        client.call(ECHO, b"a", Priority::High, LONG).unwrap();
+    }
+    let path = crash(&place, &client, "one");
+    server.wait_until_up(LONG).unwrap();
+    let names: Vec<String> =
+        place.domain.segments().unwrap().map(|it| it.unwrap().to_string()).collect();
+    let inspect = |kind: &str| {
+        let name = names.iter().find(|name| name.starts_with(kind)).unwrap();
+        let text = place.shm(&["inspect", name]).with(0).out;
+        assert!(text.contains("sound"), "{text}");
+        place.shm(&["inspect", name, "--json"]).with(0).json()
+    };
+    let part = |found: &Value, kind: &str, role: u32| {
+        let parts = found["parts"].as_array().unwrap();
+        let wanted = parts.iter().find(|part| part["kind"] == kind && part["role"] == role);
+        wanted.unwrap_or_else(|| panic!("no {kind} {role}: {found}"))["facts"].clone()
+    };
+    let control = inspect("service.");
+    assert_eq!(
+        (&control["kind"], &control["owner"]["pid"]),
+        (&"SRVC".into(), &std::process::id().into())
+    );
+    let orders = part(&control, "service", 0);
+    assert_eq!((&orders["normal_workers"], &orders["vip_workers"]), (&2.into(), &1.into()));
+    assert_eq!(orders["places"][2]["condition"], "up");
+    let workers = &part(&control, "slot table", 0)["workers"];
+    assert_eq!(workers[2]["pid"], server.workers()[2].pid.unwrap());
+    assert_eq!(part(&control, "monitors", 0)["calls"][0]["what"], "last");
+    await_that(|| part(&inspect("service."), "counters", 0)["counters"][2]["processed"] == 3);
+    assert_eq!(part(&control, "counters", 0)["crashes"], 1);
+
+    let bells = inspect("bells.");
+    assert_eq!(bells["kind"], "BELL");
+    assert_eq!(part(&bells, "slot table", 0)["clients"][0]["pid"], std::process::id());
+    assert_eq!(part(&bells, "wake word", 0)["bells"][2]["served_by"], 2);
+    let lanes = inspect("client.");
+    assert_eq!((&lanes["kind"], &lanes["owner"]["state"]), (&"PHNX".into(), &"alive".into()));
+    let letters = inspect("letters.");
+    let letter = &part(&letters, "slot table", 0)["letters"][0];
+    assert_eq!((&letter["function"], &letter["bytes"]), (&NEEDS_FILE.into(), &path.len().into()));
+    assert_eq!(letter["its_worker"], "exited with 9");
+
+    // One that is being stopped, and one that is damaged.
+    let control = names.iter().find(|name| name.starts_with("service.")).unwrap();
+    let copy = |change: fn(&mut [u8])| {
+        let mut bytes = fs::read(place.path(control)).unwrap();
+        change(&mut bytes);
+        fs::write(place.path("copy"), bytes).unwrap();
+        place.shm(&["inspect", "copy"])
+    };
+    let done = copy(|bytes| {
+        let closing = shm_primitives::segment::State::Closing.word().to_le_bytes();
+        bytes[20..24].copy_from_slice(&closing);
+    });
+    assert!(done.with(0).out.contains("closing"));
+    let done = copy(|bytes| bytes[8] ^= 1);
+    assert!(done.with(3).out.contains("number of worker places"));
+    fs::remove_file(place.path("copy")).unwrap();
+    drop(client);
+    server.stop(LONG).unwrap();
+}

@@ -89,6 +89,14 @@ pub fn run(global: &Global, options: &Clean) -> Result<(), Failure> {
     if items.any(|item| item.fate == Fate::Failed) { Err(Failure::Unhealthy) } else { Ok(()) }
 }
 
+/// Removes all that the dead left in a domain, dead letters too, as far as that is possible now.
+pub fn remove_dead(domain: &Domain) {
+    match plan(domain, true) {
+        Ok(mut items) => drop(carry_out(domain, &mut items)),
+        Err(_) => drop(sweep(domain, false)),
+    }
+}
+
 /// The domains of this user in the directory.
 fn own_domains(global: &Global) -> Result<Vec<Domain>, Failure> {
     let directory = global.directory()?;
@@ -270,8 +278,8 @@ fn remove_service(domain: &Domain, name: &str) -> Result<bool, Failure> {
         }
     };
     unlink(Part::Control, &|| {
-        // Clients come in by the bells.
-        if !unlink(Part::Bells, &is_dead)? {
+        // Clients come in by the bells: once more, under their lock. There may be none.
+        if !is_dead()? || !unlink(Part::Bells, &is_dead)? {
             return Ok(false);
         }
         for segment in domain.segments()?.flatten() {
