@@ -1,4 +1,5 @@
 //! What all processes of these tests know.
+#![allow(dead_code, reason = "not every build uses all of it")]
 
 use crate::common::child::Child;
 use crate::segment_help::{Place, unique};
