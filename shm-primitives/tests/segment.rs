@@ -340,6 +340,9 @@ fn given_up() {
             assert_eq!(attach().map(drop), Err(error));
             assert!(error.to_string().contains("dead"), "{error}");
         }
+        // Whoever takes it over nevertheless sees what it is.
+        let _control = segment.recover_control(dead(5), owner(6)).unwrap();
+        assert_eq!(segment.state(), Ok(if closing { State::Closing } else { State::GivenUp }));
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a child by `fork` is not to have, and not to give back.
 
 use rustix::process::getpid;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static GATE: Mutex<()> = Mutex::new(());
@@ -21,8 +21,20 @@ fn lock() -> MutexGuard<'static, ()> {
     GATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+thread_local! {
+    /// Whether this thread has shut the gate to fork. The child's only thread is a copy of it, with
+    /// this word too.
+    static FORKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// These may be registered more than once, see [`register`]: the first of each kind that is called
+/// does it.
 unsafe extern "C" fn prepare() {
+    if FORKING.get() {
+        return;
+    }
     let guard = lock();
+    FORKING.set(true);
     // SAFETY: this thread holds the gate.
     unsafe { *HELD.0.get() = Some(guard) };
 }
@@ -110,15 +122,20 @@ fn memory_of_one_process() -> Option<&'static AtomicU64> {
 }
 
 unsafe extern "C" fn resume_in_child() {
-    FORKS.store(FORKS.load(Relaxed).wrapping_add(1), Relaxed);
+    if FORKING.get() {
+        FORKS.store(FORKS.load(Relaxed).wrapping_add(1), Relaxed);
+    }
     // SAFETY: as this function.
     unsafe { resume() };
 }
 
 /// In the parent, and in the child, whose only thread is the one that forked.
 unsafe extern "C" fn resume() {
-    // SAFETY: this thread holds the gate, since `prepare`.
-    drop(unsafe { (*HELD.0.get()).take() });
+    // Once it is open another thread may have shut it.
+    if FORKING.replace(false) {
+        // SAFETY: this thread holds the gate, since `prepare`.
+        drop(unsafe { (*HELD.0.get()).take() });
+    }
 }
 
 /// Runs `f` while no thread of this process is within `fork`.
@@ -133,37 +150,27 @@ pub(crate) fn without_forks<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// The process that registers the functions, or [`DONE`]; 0 before. No `Once`, for the same reason
-/// as above.
-static REGISTERING: AtomicU32 = AtomicU32::new(0);
-/// No process has this number.
-const DONE: u32 = u32::MAX;
-/// How often to let another thread go first that is just about it.
-const LOOKS: u32 = 100;
+/// Whether the functions are registered. No `Once`, for the same reason as above.
+static REGISTERED: AtomicBool = AtomicBool::new(false);
 
+/// Registers the functions, unless that is done.
+///
+/// It may be done more than once: two threads may come at the same time, and a fork of a process
+/// whose other thread was just about it does not know how far that one had come. Twice does no
+/// harm. That a thread went on while another has not done it yet would: a fork made then has the
+/// descriptors that it must not have.
 fn register() {
-    if REGISTERING.load(Acquire) == DONE {
+    if REGISTERED.load(Acquire) {
         return;
     }
-    let this = getpid().as_raw_nonzero().get().cast_unsigned();
-    for _ in 0..LOOKS {
-        match REGISTERING.compare_exchange(0, this, Acquire, Acquire) {
-            Ok(_) => {
-                // SAFETY: functions without arguments, which live as long as the process does. If
-                // libc has no memory left for the entry, forks are not held up: what is written
-                // above of the bare system call holds for them then.
-                unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
-                REGISTERING.store(DONE, Release);
-                return;
-            }
-            Err(found) if found == this => std::thread::yield_now(),
-            // Done; or this is a fork of a process whose other thread was just about it.
-            Err(_) => break,
-        }
+    // SAFETY: functions without arguments, which live as long as the process does.
+    let refused =
+        unsafe { libc::pthread_atfork(Some(prepare), Some(resume), Some(resume_in_child)) };
+    // If libc has no memory left for the entry, forks are not held up for now: what is written above
+    // of the bare system call holds for them then.
+    if refused == 0 {
+        REGISTERED.store(true, Release);
     }
-    // So it is in a fork that has its parent's number, too. That thread may have come to its end
-    // or not: again might be twice, and a lock be taken twice then.
-    REGISTERING.store(DONE, Release);
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -243,23 +250,73 @@ mod tests {
         }
     }
 
-    /// What a fork finds that was made while another thread registered the functions.
-    #[test]
-    fn a_fork_while_another_thread_registers() {
-        const TEST: &str = "fork::tests::a_fork_while_another_thread_registers";
-        if std::env::var_os("SHM_TEST_ALONE").is_none() {
+    /// Runs `f` in a process of its own that runs no other test, and is ended if it hangs.
+    fn alone(test: &str, f: impl FnOnce()) {
+        const ALONE: &str = "SHM_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
             let mut alone = Command::new(std::env::current_exe().unwrap());
-            alone.args([TEST, "--exact", "--nocapture", "--test-threads=1"]);
-            let done = alone.env("SHM_TEST_ALONE", TEST).output().unwrap();
+            alone.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+            let done = alone.env(ALONE, test).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             return;
         }
-        // SAFETY: ends this process if it hangs.
+        // SAFETY: ends this process.
         unsafe { libc::alarm(20) };
-        for other in [1, std::process::id()] {
-            REGISTERING.store(other, Relaxed);
-            assert!(this_process().has_pid(getpid()));
+        f();
+    }
+
+    /// Forks while another thread is in [`without_forks`]; what `in_child` answers.
+    fn fork_beside_one_who_shuts_the_gate(in_child: impl FnOnce() -> bool) {
+        let shut = &AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                without_forks(|| {
+                    shut.store(true, Release);
+                    // Long enough that a fork which is not held up finds it shut.
+                    std::thread::sleep(Duration::from_millis(200));
+                    shut.store(false, Release);
+                });
+            });
+            while !shut.load(Acquire) {
+                std::thread::yield_now();
+            }
+            // SAFETY: the child calls what is made for it, and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends this child, if it hangs too.
+                unsafe { libc::alarm(10) };
+                let held_up = !shut.load(Acquire);
+                // SAFETY: as above.
+                unsafe { libc::_exit(if held_up { i32::from(!in_child()) } else { 2 }) };
+            }
+            let mut status = 0;
+            // SAFETY: our own child, and a word for its status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "14: it has hung; 512: it was made while the gate was shut");
+        });
+    }
+
+    /// Threads that come at the same time, and forks made meanwhile, register more than once.
+    #[test]
+    fn registered_more_than_once() {
+        alone("fork::tests::registered_more_than_once", || {
+            for _ in 0..3 {
+                REGISTERED.store(false, Relaxed);
+                this_process();
+                register();
+            }
+            let before = this_process();
+            let mine =
+                || without_forks(|| this_process() != before && this_process().has_pid(getpid()));
+            fork_beside_one_who_shuts_the_gate(mine);
+            fork_beside_one_who_shuts_the_gate(|| {
+                // Its own forks are held up as well, and do not hang.
+                REGISTERED.store(false, Relaxed);
+                fork_beside_one_who_shuts_the_gate(mine);
+                mine()
+            });
+            assert_eq!(this_process(), before);
             without_forks(|| ());
-        }
+        });
     }
 }

@@ -432,7 +432,9 @@ with_read_modify_write! {
         }
 
         /// Takes the segment's owner word from one proven dead. The segment is as that one left
-        /// it: ready, or closing.
+        /// it: ready, or closing; or [given up](give_up), if somebody was about to unlink it and
+        /// came to no end. So look at its [`state`](Self::state) before going on with it: nobody
+        /// opens one that is closing or given up any more, and it is to be unlinked.
         ///
         /// # Errors
         ///

@@ -122,10 +122,22 @@ fn send_large(
             later.push(connection);
             continue;
         };
-        if let Ok(place) = outgoing.place_in(pool) {
-            places.push((connection, outgoing, place));
+        match outgoing.place_in(pool) {
+            Ok(place) => places.push((connection, outgoing, place)),
+            // There may be one once others have read.
+            Err(SendError::NoLane { .. }) => later.push(connection),
+            Err(_) => {}
         }
     }
+    // To make a place for one, those of receivers that are gone are given up: one that was found
+    // before may be another's now.
+    places.retain(|(connection, _, place)| {
+        let has = pool.has(*place);
+        if !has {
+            later.push(Arc::clone(connection));
+        }
+        has
+    });
     let Some(mut loan) = pool.loan(payload.len())? else {
         later.extend(places.into_iter().map(|(connection, ..)| connection));
         return Ok(0);
@@ -178,5 +190,69 @@ mod tests {
         assert_eq!(here.broadcast(b"once").unwrap(), 1);
         assert_eq!(&*there.recv().unwrap(), b"once");
         assert!(there.try_recv().unwrap().is_none());
+    }
+
+    /// All places in the pool are taken, one of them by a node that is killed: while the broadcast
+    /// looks for places that one's becomes that of a node that came later.
+    #[test]
+    fn a_place_that_becomes_another_s_meanwhile() {
+        use std::process::{Command, Stdio};
+        use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+        use std::time::Duration;
+        const TEST: &str = "node::broadcast::tests::a_place_that_becomes_another_s_meanwhile";
+        const DOMAIN: &str = "SHM_TEST_IN";
+        static STOPS: AtomicBool = AtomicBool::new(false);
+        static STOPPED: AtomicBool = AtomicBool::new(false);
+        let soon = |what: &str, mut is: Box<dyn FnMut() -> bool + '_>| {
+            let begun = Instant::now();
+            while !is() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let builder = |domain: &Domain, name: &str| {
+            let builder = Node::builder(name).config(Config::default()).in_domain(domain.clone());
+            builder.nodes(3).heartbeat(Duration::from_millis(20))
+        };
+        if let Ok(domain) = std::env::var(DOMAIN) {
+            let _node = builder(&Domain::new(&domain).unwrap(), "killed").join().unwrap();
+            std::thread::sleep(Duration::from_secs(30));
+            std::process::exit(1);
+        }
+        let name = format!("broadcast-places-{}", std::process::id());
+        let domain = Domain::new(&name).unwrap();
+        // Its keeper stops where it asks for the time, and hears of no death then.
+        let here = builder(&domain, "here").full(Full::Error).clock(|| {
+            while std::thread::current().name() == Some("shm-node") && STOPS.load(SeqCst) {
+                STOPPED.store(true, SeqCst);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            crate::park::milliseconds()
+        });
+        let here = here.join().unwrap();
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args([TEST, "--exact", "--test-threads=1"]).env(DOMAIN, &name).stdout(Stdio::null());
+        let mut other = other.spawn().unwrap();
+        soon("it has joined", Box::new(|| here.is_local("killed")));
+        let large = vec![7; 20_000];
+        here.send("killed", &large).unwrap();
+        let mut senders: Vec<_> = (0..5).map(|_| here.sender("killed").unwrap()).collect();
+        senders.iter_mut().for_each(|sender| sender.send(&large).unwrap());
+        let there = builder(&domain, "there").join().unwrap();
+        // One lane is gone with something unread: then the pool asks whether its receiver lives.
+        senders.pop();
+        STOPS.store(true, SeqCst);
+        soon("the keeper stops", Box::new(|| STOPPED.load(SeqCst)));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        here.broadcast(&large).unwrap();
+        let got = there.recv_timeout(Duration::from_secs(1)).unwrap().map(|it| it.len());
+        STOPS.store(false, SeqCst);
+        // Nothing is left behind that nobody could give back.
+        drop(senders);
+        here.leave().unwrap();
+        let own = domain.path_of(&crate::node::name::pool_of(here.shared.owner));
+        assert_eq!(got, Some(20_000));
+        soon("its pool goes", Box::new(|| !own.exists()));
     }
 }

@@ -40,6 +40,7 @@ use shm_primitives::segment::{Control, Known, Magic, NewPart, PartId, Plan};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const MAGIC: Magic = Magic(u32::from_be_bytes(*b"POOL"));
 const VERSION: u32 = 1;
@@ -50,6 +51,8 @@ const KNOWN: Known<2> = Known::new(MAGIC, VERSION, [MARKS, POOL]);
 const PAGE: u32 = 4096;
 /// Bytes of a cache line, which each place's marks begin at a multiple of.
 const LINE: usize = 64;
+/// Bytes given back to the system at a time, some ten milliseconds' work for a kernel.
+const AT_A_TIME: usize = 16 << 20;
 /// Bytes of the largest chunk that there is.
 const MOST: u32 = 1 << 30;
 
@@ -62,7 +65,7 @@ pub(super) struct Pool {
     stride: usize,
     uses: Vec<Use>,
     last_marks: u32,
-    /// Where chunks whose memory is there begin, and their bytes.
+    /// Where chunks whose memory is there begin, and how many bytes of them it is.
     there: HashMap<usize, usize>,
     /// Whether something was loaned since the last look.
     busy: bool,
@@ -247,7 +250,7 @@ impl Pool {
         };
         // Its memory may not be there yet.
         let begin = loan.as_ptr().addr() - self.segment.region().base().addr().get();
-        if !self.there.contains_key(&begin) {
+        if self.there.get(&begin) != Some(&loan.capacity()) {
             self.segment.allocate(begin..begin + loan.capacity())?;
             self.there.insert(begin, loan.capacity());
         }
@@ -318,18 +321,22 @@ impl Pool {
         counts.loaned == 0 && counts.shared == 0
     }
 
-    /// Gives the memory behind a chunk back to the system, if nobody has taken any since the last
-    /// call and everything came back. Whether there may be more: of one at a time, for whoever sends
-    /// waits meanwhile.
+    /// Gives memory behind a chunk back to the system, from its end, if nobody has taken any since
+    /// the last call and everything came back. Whether there may be more: not all at a time, for
+    /// whoever sends waits meanwhile.
     pub fn give_back_if_idle(&mut self) -> bool {
         if std::mem::take(&mut self.busy) || !self.is_idle() {
             return false;
         }
         let Some(begin) = self.there.keys().next().copied() else { return false };
         if let Some(length) = self.there.remove(&begin) {
-            // SAFETY: a chunk that is free: none is on loan, and no mark stands for any. Where
+            let stays = length.saturating_sub(AT_A_TIME);
+            // SAFETY: of a chunk that is free: none is on loan, and no mark stands for any. Where
             // pages are larger than chunks it fails, and the memory stays.
-            let _ = unsafe { self.segment.punch(begin..begin + length) };
+            let _ = unsafe { self.segment.punch(begin + stays..begin + length) };
+            if stays > 0 {
+                self.there.insert(begin, stays);
+            }
         }
         true
     }
@@ -371,34 +378,35 @@ impl Source {
         receiver: OwnerId,
         chunk: &InChunk,
     ) -> Result<Self, SegmentError> {
-        let (segment, holder) =
-            Segment::open(domain, &pool_of(sender), OpenOptions::new(HEADER), |segment| {
-                // SAFETY: what is made of it stands before the segment in a `Source`.
-                let found = layout::Segment::attach(unsafe { lasting(segment) }, &KNOWN);
-                let found = found.map_err(|error| segment.refused(error))?;
-                let refused = |error: String| segment.refused(error);
-                let text = |error: &dyn fmt::Display| error.to_string();
-                let region = found.require(POOL).map_err(|error| refused(text(&error)))?;
-                // SAFETY: who may write to the domain's files keeps the protocol.
-                let pool = unsafe { PoolRef::attach(region) };
-                let pool = pool.map_err(|error| refused(text(&error)))?;
-                let marks = found.require(MARKS).map_err(|error| refused(text(&error)))?;
-                let [places, stride] = found.own();
-                let offset = (chunk.place as usize).checked_mul(stride as usize);
-                let region = offset.filter(|_| chunk.place < places);
-                let region = region.and_then(|offset| marks.part(offset, stride as usize));
-                let no_place = || refused(format!("it has no place {}", chunk.place));
-                // SAFETY: as above.
-                let marks = unsafe { MarksRef::attach(region.ok_or_else(no_place)?) };
-                let marks = marks.map_err(|error| refused(text(&error)))?;
-                if marks.id() != chunk.marks {
-                    return Err(refused(format!("place {} is another's", chunk.place)));
-                }
-                // The place is not another's by now: it becomes that when this message was given
-                // back, or this receiver is proven gone (see `Pool::enter`).
-                let holder = pool.claim_holder(marks, receiver);
-                holder.map_err(|error| refused(text(&error)))
-            })?;
+        // Whoever has the pool's lock may be stopped, and other senders' messages are waiting.
+        let options = OpenOptions::new(HEADER).patience(Duration::ZERO);
+        let (segment, holder) = Segment::open(domain, &pool_of(sender), options, |segment| {
+            // SAFETY: what is made of it stands before the segment in a `Source`.
+            let found = layout::Segment::attach(unsafe { lasting(segment) }, &KNOWN);
+            let found = found.map_err(|error| segment.refused(error))?;
+            let refused = |error: String| segment.refused(error);
+            let text = |error: &dyn fmt::Display| error.to_string();
+            let region = found.require(POOL).map_err(|error| refused(text(&error)))?;
+            // SAFETY: who may write to the domain's files keeps the protocol.
+            let pool = unsafe { PoolRef::attach(region) };
+            let pool = pool.map_err(|error| refused(text(&error)))?;
+            let marks = found.require(MARKS).map_err(|error| refused(text(&error)))?;
+            let [places, stride] = found.own();
+            let offset = (chunk.place as usize).checked_mul(stride as usize);
+            let region = offset.filter(|_| chunk.place < places);
+            let region = region.and_then(|offset| marks.part(offset, stride as usize));
+            let no_place = || refused(format!("it has no place {}", chunk.place));
+            // SAFETY: as above.
+            let marks = unsafe { MarksRef::attach(region.ok_or_else(no_place)?) };
+            let marks = marks.map_err(|error| refused(text(&error)))?;
+            if marks.id() != chunk.marks {
+                return Err(refused(format!("place {} is another's", chunk.place)));
+            }
+            // The place is not another's by now: it becomes that when this message was given
+            // back, or this receiver is proven gone (see `Pool::enter`).
+            let holder = pool.claim_holder(marks, receiver);
+            holder.map_err(|error| refused(text(&error)))
+        })?;
         let id = (chunk.place, chunk.marks);
         Ok(Self { borrowed: None, holder: Kept::new(Box::new(holder)), id, _segment: segment })
     }
@@ -438,7 +446,6 @@ mod tests {
     use super::super::outgoing::Outgoing;
     use super::*;
     use crate::liveness::Verdict;
-    use std::time::Duration;
 
     /// A thread of a receiver that leaves may be on its way into the place that it has: nobody else
     /// gets that before the receiver is gone, and it finds nothing there.
@@ -494,5 +501,36 @@ mod tests {
                 assert!(options.alignment(PAGE).required_size().is_some(), "{classes:?}");
             }
         }
+    }
+
+    /// The memory behind a large chunk goes a part at a time, and is there again when some of it is
+    /// gone and the chunk is used once more.
+    #[test]
+    fn memory_of_a_large_chunk() {
+        use std::os::unix::fs::MetadataExt;
+        let domain = Domain::new(&format!("unit-memory-{}", std::process::id())).unwrap();
+        let node = Node::builder("node").config(crate::config::Config::default());
+        let node = node.in_domain(domain.clone()).max_message(40 << 20);
+        // Nobody looks after it meanwhile.
+        let node =
+            node.heartbeat(Duration::from_secs(1000)).silent_after(Duration::from_secs(4000));
+        let node = node.join().unwrap();
+        let mut guard = Arc::clone(&node.shared).pool(40 << 20).unwrap().unwrap();
+        let pool = guard.as_mut().unwrap();
+        let file = domain.path_of(&pool_of(node.shared.owner));
+        let bytes = || std::fs::metadata(&file).unwrap().blocks() as usize * 512;
+        let without = bytes();
+        for parts in [1, 2, 3] {
+            drop(pool.loan(40 << 20).unwrap().unwrap());
+            assert!(!pool.give_back_if_idle(), "just used");
+            assert_eq!(bytes() - without, 40 << 20);
+            for part in 1..=parts {
+                assert!(pool.give_back_if_idle());
+                let stays = (40_usize << 20).saturating_sub(part * AT_A_TIME);
+                assert_eq!(bytes() - without, stays);
+            }
+        }
+        assert!(!pool.give_back_if_idle(), "all of it");
+        drop(guard);
     }
 }

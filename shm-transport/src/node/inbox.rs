@@ -28,6 +28,8 @@ const TURN: u32 = 32;
 const SELDOM: u32 = 64;
 /// Glances in vain, in a row, before everything is looked at.
 const ENOUGH: u32 = 4096;
+/// Looks for new lanes before everything is looked at, whatever came between them.
+const LOOKS: u32 = ENOUGH / SELDOM;
 /// How many of them one counts for whose caller does something else between two.
 const APART: u32 = 256;
 /// Messages taken between two looks for new lanes, and of those looks between two that also let go
@@ -55,6 +57,8 @@ struct Lanes {
     found: Found,
     /// Glances in vain, in a row.
     vain: u32,
+    /// Looks for new lanes since everything was looked at.
+    looks: u32,
     /// Messages taken, wrapping.
     taken: u32,
     park: FutexPark,
@@ -158,6 +162,7 @@ impl Inbox {
                 turn: 0,
                 found: Found { lane: 0, bytes: NonNull::from(&[]), label: Label::NONE },
                 vain: 0,
+                looks: 0,
                 taken: 0,
                 park,
                 filter: Filter::ALL,
@@ -372,9 +377,12 @@ impl Lanes {
     /// Takes up new lanes, now and then also lets go of those that have ended; and looks once more.
     #[cold]
     fn look_for_lanes(&mut self, look: Look) -> Option<usize> {
-        let thorough = look == Look::Thorough || self.vain >= ENOUGH;
+        self.looks += 1;
+        // Who gets a message now and then never looks in vain for long in a row.
+        let enough = self.vain >= ENOUGH || self.looks >= LOOKS;
+        let thorough = look == Look::Thorough || enough;
         if thorough {
-            self.vain = 0;
+            (self.vain, self.looks) = (0, 0);
         }
         self.take_up_lanes(thorough);
         self.poll(if thorough { Look::Thorough } else { look })
@@ -382,6 +390,11 @@ impl Lanes {
 
     /// Takes up new lanes; thoroughly, also those that no bit tells of, and lets go of those that
     /// have ended.
+    ///
+    /// A lane that is cool may have something while its bit is clear: whoever sends does not fence
+    /// between the two, and may have found the bit set just before it was cleared, while its frame
+    /// was not to be seen yet. Nobody may ever send there again. So the lanes themselves are looked
+    /// into as well, after so many messages as after so many looks in vain.
     #[cold]
     fn take_up_lanes(&mut self, thorough: bool) {
         let ready = self.door.own.layout.lanes().ready();
@@ -392,7 +405,10 @@ impl Lanes {
         }
         // Those that are cool no more; there may be few lanes by now.
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
-            if lane.local.is_some() || ready.is_marked(lane.reader.lane() as usize) {
+            if lane.local.is_some()
+                || ready.is_marked(lane.reader.lane() as usize)
+                || thorough && !lane.reader.ring().is_empty()
+            {
                 (lane.is_cool, lane.quiet) = (false, 0);
             }
         }
@@ -416,7 +432,7 @@ impl Lanes {
     fn adopt(&mut self, number: u32) {
         let known = match self.door.own.layout.lanes().adopt(number) {
             Ok(Some(reader)) => {
-                if self.add(reader, None) {
+                if self.add(None, reader) {
                     Known::Read
                 } else {
                     Known::Refused
@@ -449,12 +465,13 @@ impl Lanes {
 
     fn adopt_local(&mut self, local: Arc<LocalLane>) {
         if let Ok(Some(reader)) = local.lanes().adopt(0) {
-            self.add(reader, Some(local));
+            self.add(Some(local), reader);
         }
     }
 
-    /// False if it does not say from whom it is: nobody reads it.
-    fn add(&mut self, reader: LaneReader<'static>, local: Option<Arc<LocalLane>>) -> bool {
+    /// False if it does not say from whom it is: nobody reads it. The reader comes last, so that it
+    /// is dropped before the memory that it is of.
+    fn add(&mut self, local: Option<Arc<LocalLane>>, reader: LaneReader<'static>) -> bool {
         let Ok(sender) = NodeId::new(reader.card().as_bytes()) else {
             tracing::warn!(target: "shm_transport::node", "a lane from nobody is not read");
             return false;
@@ -589,7 +606,11 @@ impl Lanes {
     fn unread(&mut self, at: usize, unread: Unread) -> RecvError {
         let from = Box::new(self.lanes[at].sender);
         match unread {
-            Unread::Yet(why) => RecvError::NotYet { from, why },
+            Unread::Yet(why) => {
+                // It may take long, and is no matter of the other senders.
+                (self.next, self.turn) = (at + 1, 0);
+                RecvError::NotYet { from, why }
+            }
             Unread::Lost(why) => {
                 self.counters[3].add(1);
                 self.skip(at);
@@ -678,10 +699,10 @@ impl std::fmt::Debug for Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::FLOOD;
-    use crate::config::{Config, Full};
+    use super::{ENOUGH, FEW, FLOOD, OFTEN};
+    use crate::config::{Config, Full, Wait};
     use crate::domain::Domain;
-    use crate::node::{Filter, Label, Node};
+    use crate::node::{Filter, Label, Node, NodeBuilder, RecvError};
 
     /// Who sends nothing but what is filtered out holds nobody up who does not want to wait.
     #[test]
@@ -711,5 +732,100 @@ mod tests {
         };
         assert_eq!((&*message, message.label(), seen), (&b"wanted"[..], wanted, flood));
         assert!(calls >= 5, "{calls}");
+    }
+
+    /// A domain, and the same by another path: nodes of one process that are in one each do not know
+    /// that it is one process.
+    fn two_ways(name: &str) -> [Domain; 2] {
+        let domain = Domain::new(&format!("{name}-{}", std::process::id())).unwrap();
+        let aside = domain.clone().in_directory("/dev/../dev/shm");
+        [domain, aside]
+    }
+
+    fn builder(name: &str, domain: &Domain) -> NodeBuilder {
+        Node::builder(name).config(Config::default()).in_domain(domain.clone())
+    }
+
+    /// A message in a cool lane whose bit is clear, as one is left that was sent while the lane
+    /// cooled, to one who receives a message of another lane at each of so many glances. After how
+    /// many glances it is found, and how many messages.
+    fn found_in_a_cool_lane(name: &str, every: u32) -> (u32, u32) {
+        let [domain, aside] = two_ways(name);
+        let there = builder("there", &domain).wait(Wait::Poll).join().unwrap();
+        let here = builder("here", &aside).join().unwrap();
+        let many = FEW + 4;
+        let mut senders: Vec<_> = (0..many).map(|_| here.sender("there").unwrap()).collect();
+        for sender in &mut senders {
+            sender.send(b"first").unwrap();
+        }
+        let mut inbox = there.shared.inbox.lock();
+        for _ in 0..many {
+            while !inbox.read().unwrap() {}
+            inbox.release();
+        }
+        for _ in 0..1000 {
+            assert!(!inbox.read().unwrap());
+        }
+        assert!(inbox.lanes.lanes.iter().all(|lane| lane.is_cool));
+        senders[5].send(b"late").unwrap();
+        let mut lanes = inbox.lanes.lanes.iter_mut().map(|lane| &mut lane.reader);
+        let late = lanes.find_map(|lane| (!lane.ring().is_empty()).then(|| lane.lane()));
+        let late = late.unwrap() as usize;
+        // Whoever cleared it saw no message, and whoever sent saw the bit.
+        assert!(there.shared.own().layout.lanes().ready().cool(late, || true));
+        let (mut glances, mut messages) = (0, 0);
+        while glances < 1 << 20 {
+            if glances % every == 0 {
+                senders[0].send(b"of another").unwrap();
+            }
+            glances += 1;
+            if inbox.read().unwrap() {
+                if inbox.bytes() == b"late" {
+                    break;
+                }
+                inbox.release();
+                messages += 1;
+            }
+        }
+        (glances, messages)
+    }
+
+    #[test]
+    fn a_cool_lane_beside_one_that_always_has_something() {
+        let (glances, messages) = found_in_a_cool_lane("unit-cool-busy", 1);
+        assert!(messages <= 2 * OFTEN * OFTEN, "{messages} messages, {glances} glances");
+    }
+
+    #[test]
+    fn a_cool_lane_beside_one_that_has_something_now_and_then() {
+        let (glances, messages) = found_in_a_cool_lane("unit-cool-seldom", 100);
+        assert!(glances <= 2 * ENOUGH, "{messages} messages, {glances} glances");
+    }
+
+    /// A large message that cannot be read for now does not keep those of others from being read.
+    #[test]
+    fn small_ones_beside_one_that_cannot_be_read_yet() {
+        let [domain, aside] = two_ways("unit-not-yet");
+        let there = builder("there", &domain).join().unwrap();
+        let [large, small] = ["large", "small"].map(|name| builder(name, &aside).join().unwrap());
+        large.send("there", &[1; 100_000]).unwrap();
+        let pool = domain.path_of(&crate::node::name::pool_of(large.shared.owner));
+        let unlinker = std::fs::File::open(pool).unwrap();
+        rustix::fs::flock(&unlinker, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        for _ in 0..100 {
+            small.send("there", b"small").unwrap();
+        }
+        let (mut got, mut refused) = (0, 0);
+        while got < 100 {
+            match there.try_recv() {
+                Ok(message) => got += usize::from(message.is_some_and(|it| &*it == b"small")),
+                Err(RecvError::NotYet { from, .. }) if *from == *large.id() => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert!(refused <= 100, "{got} small ones after {refused} vain calls");
+        }
+        assert!(refused > 0);
+        drop(unlinker);
+        assert_eq!(there.recv().unwrap().len(), 100_000);
     }
 }

@@ -13,7 +13,7 @@
 use super::chunks::Pool;
 use super::error::NodeError;
 use super::peer::Peer;
-use super::shared::{PoolGuard, Shared};
+use super::shared::{Inside, PoolGuard, Shared};
 use super::sweep;
 use super::watch::{NodeInfo, NodeState};
 use crate::liveness::{DeathWatch, LivenessError, Verdict};
@@ -72,15 +72,13 @@ impl Keeper {
     pub fn begin(&self, shared: &Arc<Shared>) -> Result<(), NodeError> {
         let _ = self.node.set(Arc::downgrade(shared));
         let (shared, orders) = (Arc::clone(shared), Arc::clone(&self.orders));
-        if !shared.enter() {
-            return Err(NodeError::NotJoined);
-        }
+        let inside = shared.inside().ok_or(NodeError::NotJoined)?;
         let spawned = crate::event::without_signals(|| {
             let name = "shm-node".into();
             thread::Builder::new().name(name).stack_size(256 << 10).spawn({
                 let shared = Arc::clone(&shared);
                 move || {
-                    // Also if the node's clock panics.
+                    // The use that begins below.
                     let _inside = Inside(&shared);
                     keep(&shared, &orders);
                 }
@@ -88,13 +86,11 @@ impl Keeper {
         });
         match spawned {
             Ok(thread) => {
+                inside.stay();
                 *self.thread.lock() = Some(thread);
                 Ok(())
             }
-            Err(error) => {
-                shared.exit();
-                Err(NodeError::Thread(error))
-            }
+            Err(error) => Err(NodeError::Thread(error)),
         }
     }
 
@@ -129,15 +125,6 @@ impl Orders {
     fn hear(&self) {
         let mut count = [0; 8];
         let _ = read(&self.news, &mut count);
-    }
-}
-
-/// The thread's use of the node.
-struct Inside<'k>(&'k Shared);
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.exit();
     }
 }
 
@@ -330,26 +317,15 @@ impl Rounds<'_> {
         let Shared { domain, registry, id, .. } = self.shared;
         let mut swept = Vec::new();
         let options = sweep::PATIENT.patience(Duration::ZERO);
-        match sweep::sweep_one(
-            domain,
-            self.member,
-            Some(registry),
-            dead,
-            false,
-            options,
-            &mut swept,
-        ) {
-            Ok(all) => {
-                for what in swept {
-                    tracing::info!(target: "shm_transport::node", node = %id, ?what, "put away");
-                }
-                all
-            }
-            Err(error) => {
-                tracing::warn!(target: "shm_transport::node", node = %id, %error, "what the dead left stays");
-                false
-            }
+        let registry = Some(registry);
+        let all = sweep::sweep_one(domain, self.member, registry, dead, false, options, &mut swept);
+        for what in swept {
+            tracing::info!(target: "shm_transport::node", node = %id, ?what, "put away");
         }
+        all.unwrap_or_else(|error| {
+            tracing::warn!(target: "shm_transport::node", node = %id, %error, "what the dead left stays");
+            false
+        })
     }
 
     /// Asks the kernel about nodes that have been silent for long.

@@ -294,12 +294,8 @@ impl Node {
     /// Runs `f` while the node cannot cease to be a member.
     #[inline]
     fn inside<T>(&self, f: impl FnOnce() -> Result<T, SendError>) -> Result<T, SendError> {
-        if !self.shared.enter() {
-            return Err(SendError::NotJoined);
-        }
-        let done = f();
-        self.shared.exit();
-        done
+        let _inside = self.shared.inside().ok_or(SendError::NotJoined)?;
+        f()
     }
 
     /// The lane to `to`, made if there is none.
@@ -424,12 +420,9 @@ impl Node {
 
     /// Runs `f` while the node is a member; `None` if it has left.
     fn with_member<T>(&self, f: impl FnOnce(&Member) -> T) -> Option<T> {
-        if !self.shared.enter() {
-            return None;
-        }
-        let done = self.shared.member().map(|member| f(&member));
-        self.shared.exit();
-        done
+        let _inside = self.shared.inside()?;
+        let member = self.shared.member()?;
+        Some(f(&member))
     }
 
     /// Tells of nodes that join, leave, die or are silent, from now on; first of those that are

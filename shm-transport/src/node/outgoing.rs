@@ -600,7 +600,8 @@ impl Outgoing {
     #[cold]
     #[inline(never)]
     pub fn commit_chunk(&mut self, room: InPool, used: usize) -> Result<(), SendError> {
-        let InPool { mut loan, pool, place, label } = room;
+        // Dropped in reverse.
+        let InPool { pool, mut loan, place, label } = room;
         let used = used.min(loan.len());
         // Shorter: that cannot fail.
         let _ = loan.resize(used);

@@ -44,16 +44,10 @@ impl<'n> Receiver<'n> {
 
     /// The same, for no longer than that.
     pub(super) fn within(shared: &'n Shared, time: Duration) -> Result<Option<Self>, RecvError> {
-        if !shared.enter() {
-            return Err(RecvError::NotJoined);
-        }
-        match shared.inbox.try_lock_for(time) {
-            Some(inbox) => Ok(Some(Self { inbox: ManuallyDrop::new(inbox), shared })),
-            None => {
-                shared.exit();
-                Ok(None)
-            }
-        }
+        let inside = shared.inside().ok_or(RecvError::NotJoined)?;
+        let Some(inbox) = shared.inbox.try_lock_for(time) else { return Ok(None) };
+        inside.stay();
+        Ok(Some(Self { inbox: ManuallyDrop::new(inbox), shared }))
     }
 
     /// The next message, if there is one. Does not block, allocate or make a system call.

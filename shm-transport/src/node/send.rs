@@ -23,18 +23,10 @@ pub struct Sender {
 
 impl Sender {
     pub(super) fn connect(shared: &Arc<Shared>, to: NodeId) -> Result<Self, SendError> {
-        if !shared.enter() {
-            return Err(SendError::NotJoined);
-        }
-        match Outgoing::connect(shared, to) {
-            Ok(outgoing) => {
-                Ok(Self { outgoing, full: shared.config.full, shared: Arc::clone(shared) })
-            }
-            Err(error) => {
-                shared.exit();
-                Err(error)
-            }
-        }
+        let inside = shared.inside().ok_or(SendError::NotJoined)?;
+        let outgoing = Outgoing::connect(shared, to)?;
+        inside.stay();
+        Ok(Self { outgoing, full: shared.config.full, shared: Arc::clone(shared) })
     }
 
     /// The node it sends to.

@@ -68,6 +68,24 @@ const SHORTLY: Duration = Duration::from_millis(100);
 /// The node has left, and goes when nobody uses it.
 const LEFT: usize = 1 << (usize::BITS - 1);
 
+/// A use of the node.
+pub(super) struct Inside<'n>(pub &'n Shared);
+
+impl Inside<'_> {
+    /// It goes on until [`Shared::exit`].
+    #[inline]
+    pub fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.exit();
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
@@ -144,10 +162,17 @@ impl Shared {
         self.member.lock().clone()
     }
 
-    /// Says that something is about to be done, or held, under the node's id, until
-    /// [`exit`](Self::exit). False if the node has left.
+    /// Says that something is about to be done, or held, under the node's id, until what is returned
+    /// is dropped: also if what is done panics, be it in the node's clock or in who is told by
+    /// `tracing`. `None` if the node has left.
     #[inline]
-    pub fn enter(&self) -> bool {
+    pub fn inside(&self) -> Option<Inside<'_>> {
+        self.enter().then(|| Inside(self))
+    }
+
+    /// The same until [`exit`](Self::exit).
+    #[inline]
+    fn enter(&self) -> bool {
         if self.users.fetch_add(1, Ordering::AcqRel) & LEFT == 0 && self.is_ours() {
             return true;
         }
@@ -236,12 +261,9 @@ impl Shared {
 
     /// Leaves. What was sent arrives.
     pub fn leave(&self) -> Result<(), NodeError> {
-        if !self.is_ours() || !self.enter() {
-            return Err(NodeError::NotJoined);
-        }
-        let left = self.leave_now();
-        self.exit();
-        left
+        let inside = if self.is_ours() { self.inside() } else { None };
+        let _inside = inside.ok_or(NodeError::NotJoined)?;
+        self.leave_now()
     }
 
     fn leave_now(&self) -> Result<(), NodeError> {
@@ -317,8 +339,14 @@ impl Shared {
         if matches!(self.own().segment.has_name(), Ok(true)) {
             return;
         }
-        if let Err(error) = super::sweep::sweep_if_last(&self.domain, &member, &self.registry) {
+        let swept = super::sweep::sweep_if_last(&self.domain, &member, &self.registry);
+        let stays = |error| {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+        };
+        // Whoever has a lock has it yet: it is not waited for twice.
+        let is_busy = swept.as_ref().is_err_and(super::sweep::is_busy);
+        if let Err(error) = swept {
+            stays(error);
         }
         if let Err(error) = self.registry.remove_if_empty() {
             tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "the registry stays");
@@ -332,12 +360,12 @@ impl Shared {
         match unsafe { member.leave_saying() } {
             // One that left at the same instant was there when this one looked, and this one when
             // that one did.
-            Ok(Left::Dead) => {
+            Ok(Left::Dead) if !is_busy => {
                 if let Err(error) = super::sweep::sweep_as_member(&self.domain, false) {
-                    tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "what the dead left stays");
+                    stays(error);
                 }
             }
-            Ok(Left::Nobody | Left::Others) => {}
+            Ok(Left::Dead | Left::Nobody | Left::Others) => {}
             Err(error) => {
                 tracing::warn!(target: "shm_transport::node", node = %self.id, %error, "membership");
             }
@@ -368,8 +396,15 @@ mod tests {
     use crate::config::Config;
     use crate::domain::Domain;
     use crate::node::Node;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::{Command, Stdio};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
 
     /// Whoever leaves while its pool is just being looked after has left when that is done, and
     /// not a while later: its process may have ended by then.
@@ -390,5 +425,120 @@ mod tests {
         };
         // Not each time: this thread may come too late.
         assert!((0..20).any(leaves_at_once));
+    }
+
+    /// A clock that panics in a call does not keep the node once it has left.
+    #[test]
+    fn a_call_that_panics() {
+        static PANICS: AtomicBool = AtomicBool::new(false);
+        let domain = Domain::new(&format!("unit-panics-{}", std::process::id())).unwrap();
+        let node = Node::builder("node").config(Config::default()).in_domain(domain.clone());
+        let node = node.clock(|| {
+            let is_the_keeper = thread::current().name() == Some("shm-node");
+            assert!(is_the_keeper || !PANICS.load(SeqCst), "so it does");
+            crate::park::milliseconds()
+        });
+        let node = node.join().unwrap();
+        PANICS.store(true, SeqCst);
+        let asked = catch_unwind(AssertUnwindSafe(|| node.nodes()));
+        PANICS.store(false, SeqCst);
+        assert!(asked.is_err());
+        node.leave().unwrap();
+        assert_eq!(domain.segments().unwrap().count(), 0);
+    }
+
+    /// Calls of one that has left do not end what others have of it.
+    #[test]
+    fn calls_that_come_too_late() {
+        let domain = Domain::new(&format!("unit-late-{}", std::process::id())).unwrap();
+        let node = Node::builder("node").config(Config::default()).in_domain(domain.clone());
+        let node = node.join().unwrap();
+        let receiver = node.receiver().unwrap();
+        node.leave().unwrap();
+        for _ in 0..2 {
+            assert!(node.nodes().is_err() && node.leave().is_err() && node.send("a", b"").is_err());
+            assert!(node.sender("a").is_err() && node.try_recv().is_err());
+        }
+        assert!(node.shared.member().is_some());
+        drop(receiver);
+        assert!(node.shared.member().is_none());
+        assert_eq!(domain.segments().unwrap().count(), 0);
+    }
+
+    /// How often what is logged on this thread says that something stays.
+    #[derive(Clone, Default)]
+    struct Stays(Arc<AtomicUsize>);
+
+    impl Visit for Stays {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            let stays = field.name() == "message" && format!("{value:?}").ends_with(" stays");
+            self.0.fetch_add(stays.into(), SeqCst);
+        }
+    }
+
+    impl Subscriber for Stays {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            unreachable!("the crate has no spans")
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    /// The last one to leave puts away what two left that were killed, of whom one's file is locked
+    /// by somebody who is stopped: that alone stays, and is waited for once.
+    #[test]
+    fn leaving_while_a_dead_one_s_file_is_locked() {
+        const TEST: &str = "node::shared::tests::leaving_while_a_dead_one_s_file_is_locked";
+        const DOMAIN: &str = "SHM_TEST_IN";
+        let join = |domain: &Domain, name: &str| {
+            let node = Node::builder(name).config(Config::default()).in_domain(domain.clone());
+            node.heartbeat(Duration::from_secs(1000)).silent_after(Duration::from_secs(4000)).join()
+        };
+        if let Ok(domain) = std::env::var(DOMAIN) {
+            let domain = Domain::new(&domain).unwrap();
+            let _nodes = ["first", "second"].map(|name| join(&domain, name).unwrap());
+            thread::sleep(Duration::from_secs(30));
+            std::process::exit(1);
+        }
+        let name = format!("unit-locked-{}", std::process::id());
+        let domain = Domain::new(&name).unwrap();
+        let here = join(&domain, "here").unwrap();
+        let mut others = Command::new(std::env::current_exe().unwrap());
+        others.args([TEST, "--exact", "--test-threads=1"]).env(DOMAIN, &name).stdout(Stdio::null());
+        let mut others = others.spawn().unwrap();
+        let soon = |live| {
+            let begun = Instant::now();
+            while !["first", "second"].iter().all(|name| here.is_local(name) == live) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "not so yet: {live}");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        soon(true);
+        others.kill().unwrap();
+        others.wait().unwrap();
+        soon(false);
+        let first = crate::node::name::segment_of(&"first".try_into().unwrap());
+        let opener = std::fs::File::open(domain.path_of(&first)).unwrap();
+        rustix::fs::flock(&opener, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let stays = Stays::default();
+        tracing::subscriber::with_default(stays.clone(), || here.leave().unwrap());
+        let mut left: Vec<_> = domain.segments().unwrap().map(Result::unwrap).collect();
+        left.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        drop(opener);
+        assert_eq!(
+            left.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+            ["members", "node.first"]
+        );
+        assert_eq!(stays.0.load(SeqCst), 1, "said once");
+        crate::node::sweep::sweep(&domain, false).unwrap();
+        assert_eq!(domain.segments().unwrap().count(), 0);
     }
 }

@@ -9,6 +9,10 @@
 //!
 //! Several may do this at once, and any of them may die in the middle: each step is done once, by
 //! whoever comes first, and the record goes last.
+//!
+//! A file whose lock somebody has, who may be stopped, stays, with the record of whose it is. All
+//! others go, and then the sweep says [`Busy`](SegmentError::Busy). It waits for one lock only:
+//! after that one each lock that is not free is too much.
 
 use super::error::NodeError;
 use super::mapped::{HEADER, Mapped};
@@ -21,6 +25,7 @@ use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::segment::{self as layout, Magic};
+use std::time::Duration;
 
 /// The segment of the domain's members.
 const MEMBERS: &str = "members";
@@ -50,7 +55,8 @@ pub enum Swept {
 ///
 /// # Errors
 ///
-/// A segment is none of this version, or the kernel refuses. What was put away before stays so.
+/// A segment is none of this version, or the kernel refuses: what was put away before stays so. Or
+/// somebody has a segment's lock for more than a second: everything else was put away.
 pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
     if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
         return Ok(Vec::new());
@@ -104,21 +110,59 @@ fn sweep_all(
         verdicts.push(verdict?);
     }
     let registry = Registry::open(domain)?;
+    let mut busy = Busy::new(PATIENT);
     for (_, verdict) in verdicts {
         let Verdict::Dead(dead) = verdict else { continue };
         if !is_ours(table, dead) {
             continue;
         }
-        sweep_one(domain, member, registry.as_ref(), dead, dry_run, PATIENT, swept)?;
+        let one = sweep_one(domain, member, registry.as_ref(), dead, dry_run, busy.options, swept);
+        busy.note(one)?;
     }
-    sweep_orphans(domain, member, dry_run, swept)?;
+    let orphans = sweep_orphans(domain, member, dry_run, busy.options, swept);
+    busy.note(orphans)?;
     if let Some(registry) = registry
         && !dry_run
-        && registry.remove_if_empty()?
+        && busy.note(registry.remove_if_empty().map_err(NodeError::from))? == Some(true)
     {
         swept.push(Swept::Segment(super::registry::name()));
     }
-    Ok(())
+    busy.said()
+}
+
+/// What could not be done because somebody had a lock, while everything else is done.
+struct Busy {
+    /// Without patience once there is such.
+    options: OpenOptions,
+    first: Option<NodeError>,
+}
+
+impl Busy {
+    fn new(options: OpenOptions) -> Self {
+        Self { options, first: None }
+    }
+
+    /// `None` if it was not done for that.
+    fn note<T>(&mut self, done: Result<T, NodeError>) -> Result<Option<T>, NodeError> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if is_busy(&error) => {
+                self.options = self.options.patience(Duration::ZERO);
+                self.first.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn said(self) -> Result<(), NodeError> {
+        self.first.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether it says that somebody has a lock.
+pub(super) fn is_busy(error: &NodeError) -> bool {
+    matches!(error, NodeError::Segment(SegmentError::Busy { .. }))
 }
 
 /// Puts away what all the dead left if nobody but `member` lives: nobody will come to do it.
@@ -136,10 +180,13 @@ pub(super) fn sweep_if_last(
             _ => return Ok(()),
         }
     }
+    let mut busy = Busy::new(PATIENT);
     for dead in dead.into_iter().filter(|dead| is_ours(table, *dead)) {
-        sweep_one(domain, member, Some(registry), dead, false, PATIENT, &mut Vec::new())?;
+        let swept = &mut Vec::new();
+        let one = sweep_one(domain, member, Some(registry), dead, false, busy.options, swept);
+        busy.note(one)?;
     }
-    Ok(())
+    busy.said()
 }
 
 /// Puts away segments of those that have no record any more: they left, and could not take a
@@ -148,9 +195,11 @@ fn sweep_orphans(
     domain: &Domain,
     member: &Member,
     dry_run: bool,
+    options: OpenOptions,
     swept: &mut Vec<Swept>,
 ) -> Result<(), NodeError> {
     let table = member.processes();
+    let mut busy = Busy::new(options);
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
         let magic = match (is_node(&name), is_pool(&name)) {
@@ -158,17 +207,24 @@ fn sweep_orphans(
             (_, true) => super::chunks::MAGIC,
             _ => continue,
         };
-        let Some(owner) = owner_in(domain, &name, magic, PATIENT)? else { continue };
+        let owner = owner_in(domain, &name, magic, busy.options).map_err(NodeError::from);
+        let Some(owner) = busy.note(owner)?.flatten() else { continue };
         if table.has_records_of(owner) {
             continue;
         }
         let Verdict::Dead(dead) = table.convict(owner)? else { continue };
-        let is_read = is_pool(&name) && is_read_from(domain, member, owner, PATIENT)?;
-        if !is_read && unlink(domain, &name, magic, dead, dry_run, PATIENT)? {
+        if is_pool(&name) {
+            let is_read = is_read_from(domain, member, owner, busy.options);
+            if busy.note(is_read)?.unwrap_or(true) {
+                continue;
+            }
+        }
+        let unlinked = unlink(domain, &name, magic, dead, dry_run, busy.options);
+        if busy.note(unlinked)? == Some(true) {
             swept.push(Swept::Segment(name));
         }
     }
-    Ok(())
+    busy.said()
 }
 
 /// Whether it is for nodes to put away what `dead` left: it was one, or died before its record said
@@ -179,7 +235,7 @@ pub(super) fn is_ours(table: &ProcessTable<'_>, dead: Dead<OwnerId>) -> bool {
 }
 
 /// Puts away what one dead node left. Says in `swept` what that was; false if something has to
-/// stay for now.
+/// stay for now. If somebody has a lock it says so when everything else is put away.
 pub(super) fn sweep_one(
     domain: &Domain,
     member: &Member,
@@ -194,20 +250,31 @@ pub(super) fn sweep_one(
         return Ok(true);
     }
     let mut remains = false;
+    let mut busy = Busy::new(options);
     let pool = pool_of(dead.id());
     if domain.path_of(&pool).exists() {
-        if is_read_from(domain, member, dead.id(), options)? {
+        let is_read = is_read_from(domain, member, dead.id(), options);
+        if busy.note(is_read)?.unwrap_or(true) {
             remains = true;
-        } else if unlink(domain, &pool, super::chunks::MAGIC, dead, dry_run, options)? {
-            swept.push(Swept::Segment(pool));
+        } else {
+            let magic = super::chunks::MAGIC;
+            let unlinked = unlink(domain, &pool, magic, dead, dry_run, options);
+            if busy.note(unlinked)? == Some(true) {
+                swept.push(Swept::Segment(pool));
+            }
         }
     }
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Ok(name) = name else { continue };
-        if is_node(&name)
-            && owner_in(domain, &name, Magic::NODE, options)? == Some(dead.id())
-            && unlink(domain, &name, Magic::NODE, dead, dry_run, options)?
-        {
+        if !is_node(&name) {
+            continue;
+        }
+        let owner = owner_in(domain, &name, Magic::NODE, busy.options).map_err(NodeError::from);
+        if busy.note(owner)?.flatten() != Some(dead.id()) {
+            continue;
+        }
+        let unlinked = unlink(domain, &name, Magic::NODE, dead, dry_run, busy.options);
+        if busy.note(unlinked)? == Some(true) {
             swept.push(Swept::Segment(name));
         }
     }
@@ -225,6 +292,7 @@ pub(super) fn sweep_one(
             names.for_each(gone);
         }
     }
+    busy.said()?;
     if remains {
         return Ok(false);
     }
@@ -244,26 +312,52 @@ fn is_read_from(
 ) -> Result<bool, NodeError> {
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let Some(id) = name.ok().as_ref().and_then(node_of) else { continue };
-        let opened = Mapped::open(
-            domain,
-            &id,
-            options,
-            |segment, error| segment.refused(error),
-            |_, layout| Ok::<_, SegmentError>((layout.node(), layout.lanes().any_from(sender))),
-        );
-        match opened {
-            Ok((_, (node, true))) => {
-                // The lanes of a dead receiver are read by nobody.
-                if !matches!(member.processes().convict(node)?, Verdict::Dead(_)) {
-                    return Ok(true);
-                }
-            }
-            Ok((_, (_, false))) => {}
-            Err(error) if is_no_node_s(&error) => {}
-            Err(error) => return Err(error.into()),
+        let opened = Mapped::open(domain, &id, options, Unasked::of, |_, layout| {
+            Ok((layout.node(), layout.lanes().any_from(sender)))
+        });
+        let reader = match opened {
+            Ok((_, (node, true))) => node,
+            Ok((_, (_, false))) | Err(Unasked::ReadsNothing) => continue,
+            Err(Unasked::MayRead(Some(node))) => node,
+            Err(Unasked::MayRead(None)) => return Ok(true),
+            Err(Unasked::Segment(error)) if is_no_node_s(&error) => continue,
+            Err(Unasked::Segment(error)) => return Err(error.into()),
+        };
+        // The lanes of a dead receiver are read by nobody.
+        if !matches!(member.processes().convict(reader)?, Verdict::Dead(_)) {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// A receiver that does not say from whom it reads.
+enum Unasked {
+    /// It is gone, on its way, or none.
+    ReadsNothing,
+    /// This version does not understand what there is. Whose it is, if that is to be seen.
+    MayRead(Option<OwnerId>),
+    Segment(SegmentError),
+}
+
+impl Unasked {
+    fn of(segment: &Segment, error: layout::SegmentError) -> Self {
+        use layout::SegmentError::{Closing, GivenUp, WrongMagic};
+        if let Closing { .. } | GivenUp { .. } | WrongMagic { .. } = error {
+            return Self::ReadsNothing;
+        }
+        match layout::owner_of(&segment.region(), Magic::NODE) {
+            Ok(None) => Self::ReadsNothing,
+            Ok(owner) => Self::MayRead(owner),
+            Err(_) => Self::MayRead(None),
+        }
+    }
+}
+
+impl From<SegmentError> for Unasked {
+    fn from(error: SegmentError) -> Self {
+        Self::Segment(error)
+    }
 }
 
 /// Whose a segment is: asked before it is locked. `None` if it is nobody's, gone, or no segment.
@@ -335,4 +429,62 @@ pub(super) fn unlink(
 
 fn listing(domain: &Domain, error: std::io::Error) -> NodeError {
     SegmentError::Os { path: domain.directory().into(), operation: "list", source: error }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::node::Node;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    fn join(domain: &Domain, name: &str) -> Node {
+        let builder = Node::builder(name).config(Config::default());
+        builder.in_domain(domain.clone()).join().unwrap()
+    }
+
+    /// A receiver that this version cannot ask may have lanes from anybody, for as long as it lives.
+    #[test]
+    fn one_that_cannot_be_asked_may_read() {
+        /// Where the header has these words.
+        const MAGIC: u64 = 0;
+        const MIN_READER: u64 = 16;
+        const STATE: u64 = 20;
+        const OWNER: u64 = 28;
+        let domain = Domain::new(&format!("unit-asked-{}", std::process::id())).unwrap();
+        let [there, here] = ["there", "here"].map(|name| join(&domain, name));
+        let gone = join(&domain, "gone");
+        gone.leave().unwrap();
+        let gone = gone.shared.owner.word();
+        let member = here.shared.member().unwrap();
+        let file = domain.path_of(&crate::node::name::segment_of(there.id()));
+        let file = File::options().read(true).write(true).open(file).unwrap();
+        // Whether anybody reads from one that has no lane, with these words there.
+        let asked = |words: &[(u64, u32)]| {
+            let before: Vec<_> = words
+                .iter()
+                .map(|(at, word)| {
+                    let mut before = [0; 4];
+                    file.read_exact_at(&mut before, *at).unwrap();
+                    file.write_all_at(&word.to_le_bytes(), *at).unwrap();
+                    before
+                })
+                .collect();
+            let found = is_read_from(&domain, &member, here.shared.owner, PATIENT);
+            for ((at, _), before) in words.iter().zip(before) {
+                file.write_all_at(&before, *at).unwrap();
+            }
+            found.unwrap()
+        };
+        let later = (MIN_READER, 99);
+        assert!(!asked(&[]));
+        assert!(asked(&[later]), "of a later version");
+        assert!(asked(&[(STATE, 99)]), "damaged");
+        assert!(asked(&[later, (OWNER, u32::MAX)]), "nobody knows whose");
+        assert!(!asked(&[later, (OWNER, 0)]), "nobody's");
+        assert!(!asked(&[later, (OWNER, gone)]), "one's that is gone");
+        assert!(!asked(&[(MAGIC, 99)]), "something else");
+        drop(member);
+    }
 }

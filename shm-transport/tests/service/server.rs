@@ -124,7 +124,7 @@ fn worker_process() {
     if dies.is_some_and(|place| place == worker.place().to_string()) {
         std::process::exit(3);
     }
-    worker
+    let served = worker
         .on(ECHO, |request: &Request<'_>, reply: Reply<'_>| reply.send(request))
         .unwrap()
         .on(DIE, die)
@@ -133,9 +133,8 @@ fn worker_process() {
         .unwrap()
         .on(SLOW, slow)
         .unwrap()
-        .run()
-        .unwrap();
-    std::process::exit(0);
+        .run();
+    std::process::exit(served.map_or_else(|error| error.exit_code().into(), |()| 0));
 }
 
 fn crashed(found: Result<Vec<u8>, CallError>, wanted: Cause) {

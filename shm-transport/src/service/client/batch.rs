@@ -32,14 +32,16 @@ impl Batch {
     /// See [`CallError`]: this call is not in the batch, the others are. With
     /// [`Full`](CallError::Full) send them, and go on when some are answered.
     pub fn add(&mut self, function: u32, payload: &[u8]) -> Result<(), CallError> {
-        let call = match Call::send(&self.connection, function, payload, self.priority, false) {
-            Ok(call) => call,
-            Err(error) => {
-                // Those before may be what stands in its way.
-                self.ring();
-                return Err(error);
-            }
-        };
+        let call =
+            match Call::send(Arc::clone(&self.connection), function, payload, self.priority, false)
+            {
+                Ok(call) => call,
+                Err(error) => {
+                    // Those before may be what stands in its way.
+                    self.ring();
+                    return Err(error);
+                }
+            };
         if let Some(place) = call.place()
             && !self.silent.contains(&place)
         {

@@ -36,7 +36,7 @@ impl Call {
     /// Sends a call.
     #[inline]
     pub(super) fn send(
-        connection: &Arc<Connection>,
+        connection: Arc<Connection>,
         function: u32,
         payload: &[u8],
         priority: Priority,
@@ -44,7 +44,6 @@ impl Call {
     ) -> Result<Self, CallError> {
         let seq = connection.submit(function, payload, priority, ring, None)?;
         let again = connection.is_idempotent(function).then(|| payload.into());
-        let connection = Arc::clone(connection);
         Ok(Self { connection, seq: Some(seq), function, priority, attempt: 1, again })
     }
 

@@ -375,6 +375,10 @@ impl Connection {
     #[inline]
     pub fn wait(&self, seq: u64, patience: &mut Patience) -> Option<Ending> {
         let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        // What came with the reply to another call.
+        if let Some((_, ending)) = slot.done.take(tag) {
+            return Some(ending.unwrap_or(Ending::Gone));
+        }
         if self.family.wait != Wait::Block
             && let Some(mut role) = self.role.try_lock()
         {

@@ -250,7 +250,7 @@ impl Client {
         payload: &[u8],
         priority: Priority,
     ) -> Result<Call, CallError> {
-        Call::send(&self.connected(None)?, function, payload, priority, true)
+        Call::send(self.connected(None)?, function, payload, priority, true)
     }
 
     /// Several calls, whose workers are woken once.

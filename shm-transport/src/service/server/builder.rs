@@ -355,6 +355,7 @@ impl ServerBuilder {
             die_with_server: self.die_with_server,
             mask: SignalMask::current(),
         };
+        let (begun, has_begun) = std::sync::mpsc::channel();
         let settings = Settings {
             launch,
             program,
@@ -363,6 +364,7 @@ impl ServerBuilder {
             hang: self.hang,
             functions,
             drain: self.drain,
+            begun,
         };
         let spawned = crate::event::without_signals(|| {
             thread::Builder::new().name("shm-server".into()).spawn({
@@ -383,6 +385,8 @@ impl ServerBuilder {
         });
         match spawned {
             Ok(thread) => {
+                // Until then the orders are those of a former supervisor, and say what was.
+                let _ = has_begun.recv();
                 Ok(Server { shared, thread: Mutex::new(Some(thread)), drain: self.drain })
             }
             // What the closure had is dropped: control words are given back, the record stays.

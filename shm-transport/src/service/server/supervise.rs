@@ -44,6 +44,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// How often to look when nothing is expected.
@@ -71,6 +72,8 @@ pub(super) struct Settings {
     pub hang: Hang,
     pub functions: Vec<FunctionEntry>,
     pub drain: Duration,
+    /// Told when what a former supervisor left was looked at.
+    pub begun: Sender<()>,
 }
 
 /// What wakes the thread beside locks and pidfds of others: commands, and the ends of workers that
@@ -208,6 +211,7 @@ pub(super) fn run(
             leaves: false,
         };
         supervisor.begin(adopted, former);
+        let _ = supervisor.settings.begun.send(());
         supervisor.keep(&mut control_word, &mut bells_word);
         supervisor.finish()
     };

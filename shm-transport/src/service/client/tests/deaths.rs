@@ -72,6 +72,55 @@ fn a_crash_is_told() {
     assert_eq!(behind.wait(LONG).unwrap(), b"behind");
 }
 
+/// One that waits is not sent again, unless that was declared.
+#[test]
+fn what_may_not_be_run_twice_is_not() {
+    let bare = Bare::new(SHAPE);
+    declare(&bare, WHERE);
+    bare.run(0, 1);
+    let mut hand = Hand::new(&bare, 0);
+    let client = connect(&bare);
+    hand.meet(0);
+    thread::scope(|scope| {
+        let sync = scope.spawn(|| client.call(ECHO, b"once", Priority::Low, LONG));
+        recover(&bare, hand.die(None), 0, 0, Cause::Panicked);
+        let crashed = sync.join().unwrap();
+        assert!(
+            matches!(crashed, Err(CallError::WorkerCrashed { cause: Cause::Panicked, attempt: 1 })),
+            "{crashed:?}"
+        );
+    });
+    let mut hand = Hand::new(&bare, 0);
+    hand.meet(0);
+    assert_eq!(hand.echo_all(), 0, "nothing was sent again");
+}
+
+/// The supervisor's death stops nobody: a worker that is at a call for long is no dead one, and
+/// whoever is not dead is asked as before.
+#[test]
+fn no_supervisor_and_a_long_call() {
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let worker = start(&bare, 0, &gate);
+    let client = connect(&bare);
+    let mut call = client.call_async(GATED, b"", Priority::Low).unwrap();
+    gate.meet();
+    let (control, bells, place) = bare.orphan();
+    // Longer than several looks.
+    assert!(call.wait_for(Duration::from_millis(350)).is_none());
+    gate.open();
+    assert_eq!(number(call.wait(LONG).unwrap()), 0);
+    assert_eq!(client.call(ECHO, b"on", Priority::Low, LONG).unwrap(), b"on");
+    // Another client comes, too.
+    let other = Client::builder("math").in_domain(place.domain()).connect().unwrap();
+    assert_eq!(other.call(ECHO, b"too", Priority::Low, LONG).unwrap(), b"too");
+    drop((client, other));
+    let word = control.layout.segment().owner().unwrap().unwrap();
+    control.layout.segment().resume_control(word).unwrap().close();
+    worker.join().unwrap().unwrap();
+    drop((control, bells, place));
+}
+
 /// A call that was answered before the death is answered, whatever is found about the death first.
 #[test]
 fn an_answer_counts_more_than_the_death_after_it() {

@@ -327,6 +327,16 @@ fn a_helper_serves_and_gives_back() {
     let own = start(&bare, 1, 1, name("own"));
     assert_eq!(client.call(1, ECHO, b"").1, b"helper");
     assert_eq!(server(1), Some(0));
+    for _ in 0..8 {
+        // Nor does it take up new lanes, though it is rung.
+        let mut client = bare.client();
+        let id = client.publish(1, ECHO, b"").unwrap();
+        bare.ring(1);
+        thread::sleep(Duration::from_millis(2));
+        client.announce(1);
+        assert_eq!(client.receive(1), (id, MsgStatus::Completed, b"helper".to_vec()));
+        client.leave();
+    }
     let channel = client.mapped.layout.channel(SHAPE.place(1).unwrap()).unwrap();
     let owner_of = |place| bare.control.layout.workers().owner(place);
     bare.help(1, None);

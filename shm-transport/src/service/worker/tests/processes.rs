@@ -58,6 +58,11 @@ impl Process {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     fn end(mut self) -> ExitStatus {
         self.0.wait().unwrap()
     }
@@ -188,6 +193,8 @@ fn a_worker_that_is_stopped_goes_on() {
     let mut client = bare.client();
     assert_eq!(client.call(1, ECHO, b"before").1, b"before");
     process.signal(Signal::STOP);
+    // The signal is on its way until then.
+    soon("it is stopped", || process.is_stopped());
     let ids: Vec<u64> = (0..10u8).map(|number| client.send(1, ECHO, &[number])).collect();
     assert_eq!(client.receive_within(1, Duration::from_millis(250)), None);
     process.signal(Signal::CONT);
