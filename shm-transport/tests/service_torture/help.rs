@@ -1,4 +1,5 @@
 //! What all processes of these tests know.
+#![allow(dead_code, reason = "not every build uses all of it")]
 
 use crate::common::child::Child;
 use crate::segment_help::{Place, unique};
@@ -8,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const SERVICE: &str = "torture";
 
@@ -66,15 +67,9 @@ pub fn server(domain: &Domain) -> ServerBuilder {
         backoff: second / 500..second / 50,
         healthy_after: second / 10,
     };
-    let program = Program::new(std::env::current_exe().unwrap()).args([
-        "roles::role",
-        "--exact",
-        "--test-threads=1",
-        "-q",
-    ]);
     Server::builder(SERVICE)
         .in_domain(domain.clone())
-        .worker(program)
+        .worker(program())
         .workers(NORMAL)
         .vip_workers(VIP)
         .clients(CLIENTS)
@@ -89,11 +84,44 @@ pub fn server(domain: &Domain) -> ServerBuilder {
         .drain(PATIENCE)
 }
 
+/// This program, as a worker. It has not its server's output, whose end says that the server is dead.
+pub fn program() -> Program {
+    Program::new("/bin/sh")
+        .args(["-c", "exec \"$0\" \"$@\" >/dev/null"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["roles::role", "--exact", "--test-threads=1", "-q"])
+}
+
 /// Starts a process of that role.
 pub fn start(role: &str, place: &Place, notes: &Notes) -> Child {
     let mut command = Child::playing("roles::role");
     command.env(ROLE, role).env(DIRECTORY, &place.directory).env(NOTES, &notes.directory);
     Child::of(command)
+}
+
+/// Waits for what is about to be so.
+#[track_caller]
+pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// After a stop. A worker that a former server has started may need a moment more until it has left
+/// the domain: this one has not to wait for its end.
+#[track_caller]
+pub fn nothing_stays(place: &Place) {
+    let mut files = Vec::new();
+    for _ in 0..5000 {
+        files = place.files();
+        if files.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("left: {files:?}");
 }
 
 /// A directory for what processes write down.

@@ -8,6 +8,8 @@ mod common;
 mod segment_help;
 
 mod account;
+#[cfg(crash_points)]
+mod crashes;
 mod help;
 mod roles;
 mod soak;

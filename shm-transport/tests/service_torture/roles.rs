@@ -21,7 +21,11 @@ fn role() {
     let Some(notes) = std::env::var_os(NOTES).map(PathBuf::from) else { return };
     alarm();
     if Worker::is_started() {
-        match work(&notes) {
+        #[cfg(crash_points)]
+        let ended = crate::crashes::work(&notes, || work(&notes));
+        #[cfg(not(crash_points))]
+        let ended = work(&notes);
+        match ended {
             Ok(()) => exit(0),
             Err(error) => exit(error.exit_code().into()),
         }
@@ -31,6 +35,12 @@ fn role() {
     match &*std::env::var(ROLE).unwrap() {
         "server" => supervise(&domain, &notes),
         "client" => call(&domain, &notes),
+        #[cfg(crash_points)]
+        "victim" => crate::crashes::victim(&domain),
+        #[cfg(crash_points)]
+        "first" => crate::crashes::first(&domain),
+        #[cfg(crash_points)]
+        "doomed" => crate::crashes::doomed(&domain),
         "soak" => {
             crate::soak::client(&domain);
             exit(0);

@@ -103,7 +103,7 @@ fn soak() {
     server.expect("letters", "letters");
     server.expect("stop", "stopped");
     server.end();
-    assert_eq!(place.files(), [""; 0], "nothing stays");
+    nothing_stays(&place);
 }
 
 fn client_pids(notes: &Notes) -> Vec<u32> {

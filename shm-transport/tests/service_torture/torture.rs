@@ -115,7 +115,7 @@ fn torture() {
     server.expect("letters", "letters");
     server.expect("stop", "stopped");
     server.end();
-    assert_eq!(place.files(), [""; 0], "nothing stays");
+    nothing_stays(&place);
     let sums = account::check(&notes, &killed);
     let [workers, clients, servers] = kills;
     eprintln!(

@@ -364,6 +364,20 @@ pub(super) fn clear_deserted(domain: &Domain, member: &Member) {
             let _ = table.clear(dead, member.membership());
         }
     }
+    clear_silent(member);
+}
+
+/// Gives the records back of those that died before their record said anything: they had nothing but
+/// that, and whose they were to be nobody knows.
+pub(super) fn clear_silent(member: &Member) {
+    let table = member.processes();
+    for (id, verdict) in table.verdicts().flatten() {
+        // Busy: it died while it wrote its record.
+        let is_silent = table.process(id).ok().flatten().is_none();
+        if let Some(dead) = verdict.dead().filter(|_| is_silent) {
+            let _ = table.clear(dead, member.membership());
+        }
+    }
 }
 
 /// Takes the names of the service's segments away: those of its owner.

@@ -504,6 +504,7 @@ impl Supervisor<'_> {
         if pid == 0 {
             return;
         }
+        adopt::clear_silent(self.member);
         let Ok(Some(own)) = self.member.processes().process(self.shared.owner) else { return };
         let table = self.member.processes();
         let theirs: Vec<OwnerId> = table
