@@ -20,7 +20,7 @@ use shm_primitives::completion::{GivenUp, Outcome};
 use shm_primitives::layout::service::{
     BellsLayout, ClientEntry, ClientState, FunctionEntry, Shape,
 };
-use shm_primitives::message::Priority;
+use shm_primitives::message::{Priority, SeqId};
 use shm_primitives::monitor::Snapshot;
 use shm_primitives::part::Corrupt;
 use shm_primitives::place::Cause;
@@ -238,6 +238,9 @@ impl Connection {
     ) -> Result<(), NotSent> {
         let slot = self.calls.slot(seq);
         slot.goes_to(place);
+        if SeqId::MAX_COUNTER & seq > u64::from(u32::MAX) {
+            self.forget_former(place, seq);
+        }
         let sent = match self.lane(place) {
             Some(lane) => lane.send(seq, function, payload, ring, || self.open_lane(place)),
             None => Err(NotSent::Corrupt),
@@ -258,6 +261,17 @@ impl Connection {
             }
         }
         sent
+    }
+
+    /// Cancel words have the lower half of an id, and keep it for ever: one that was given up 2^32
+    /// calls ago is not this one.
+    #[cold]
+    fn forget_former(&self, place: u32, seq: u64) {
+        if let Some(word) = self.bells.layout.cancel(place, self.client)
+            && word.is_asked(seq)
+        {
+            word.clear();
+        }
     }
 
     #[cold]

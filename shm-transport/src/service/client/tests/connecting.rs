@@ -158,6 +158,28 @@ fn used_up() {
     stop(&bare, 0, worker);
 }
 
+/// A call that was given up does not give up the one whose id ends alike.
+#[test]
+fn ids_that_end_alike() {
+    use shm_primitives::message::SeqId;
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let worker = start(&bare, 0, &gate);
+    let client = connect(&bare);
+    let former = client.call_async(GATED, b"", Priority::Low).unwrap();
+    let counter = SeqId::from_raw(former.seq().unwrap()).unwrap().counter();
+    gate.meet();
+    drop(former);
+    gate.open();
+    client.connected(None).unwrap().calls.jump(counter + (1 << 32));
+    let call = client.call_async(ECHO, b"mine", Priority::Low).unwrap();
+    let id = SeqId::from_raw(call.seq().unwrap()).unwrap();
+    assert_eq!(id.counter(), counter + (1 << 32));
+    assert_eq!(call.wait(LONG).unwrap(), b"mine");
+    drop(client);
+    stop(&bare, 0, worker);
+}
+
 /// The segment of a client that died under a former service of that name is in nobody's way.
 #[test]
 fn a_dead_ones_segment() {
