@@ -92,11 +92,10 @@ fn bells_are_those_of_the_control_segment() {
     // As if it were the one that comes later.
     names.iter().for_each(|name| std::fs::rename(path(name), aside(name)).unwrap());
     let (domain, service, owner) = (&bare.domain, &bare.service, bare.member.id());
-    let former = (
-        BellsMapped::create::<MapError>(domain, service, &SHAPE, owner).unwrap(),
-        ControlMapped::create(domain, service, &SHAPE, owner, |_, _| Ok::<_, MapError>(()))
-            .unwrap(),
-    );
+    let made = BellsMapped::create::<MapError>(domain, service, &SHAPE, owner);
+    let (_bells, _bells_word) = made.unwrap();
+    let made = ControlMapped::create(domain, service, &SHAPE, owner, |_, _| Ok::<_, MapError>(()));
+    let (_control, _control_word) = made.unwrap();
     bare.run(0, 1);
     let options = OpenOptions::new(HEADER);
     let mut worker = None;
@@ -115,10 +114,6 @@ fn bells_are_those_of_the_control_segment() {
     bare.wait_serving(0, 1);
     assert_eq!(bare.client().call(0, ECHO, b"x").1, b"x");
     stop(&bare, 0, worker.unwrap());
-    // What refers to memory before what keeps it.
-    let ((bells, bells_word), (control, control_word)) = former;
-    drop((bells_word, control_word));
-    drop((bells, control));
 }
 
 /// A service of one group, either of them.
