@@ -240,10 +240,13 @@ impl<'s> Lanes<'s> {
                 Ok(Recovered::Poison(mut poison)) => {
                     tally.poisoned += 1;
                     let header = poison.header();
+                    // By the slot, which is released last: who comes to this letter once more says
+                    // the same, so that it is kept once.
+                    let slot = noter.and_then(|by| control.workers().read(by).ok().flatten());
                     let entry = LetterEntry {
                         func_id: header.func_id(),
                         worker: noter.unwrap_or(place),
-                        worker_pid: casualty.pid,
+                        worker_pid: slot.map_or(casualty.pid, |found| found.entry.pid),
                         cause: Cause::to_words(Some(casualty.cause)),
                         attempt: 1,
                         client_pid: client.pid,
