@@ -326,7 +326,8 @@ impl ServerBuilder {
             self.functions.iter().map(|(id, function)| function.entry(*id)).collect();
         let taken = adopt::take(&domain, &service, &self.shape, &functions, &member);
         let started = taken.and_then(|taken| {
-            let Taken { control_word, bells_word, control, bells, adopted, former } = taken;
+            // Bindings are dropped in reverse: the words are given back before the memory is.
+            let Taken { control, bells, control_word, bells_word, adopted, former } = taken;
             let letters = match Letters::start(&domain, &service, self.letters, &member) {
                 Ok(letters) => letters,
                 Err(error) => {

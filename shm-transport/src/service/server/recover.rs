@@ -237,7 +237,9 @@ impl<'s> Lanes<'s> {
             .find(|place| note(place).is_some_and(|noted| Some(noted.seq_id) == next))
             .or_else(|| places().find(|place| note(place).is_some()));
         let control = &self.shared.control.layout;
-        // Whose call it was is who died of it, if a supervisor died of something else meanwhile.
+        // Whose call it was is who died of it, if a supervisor died of something else meanwhile. By
+        // the slot, which is released last: who comes to this letter once more says the same, so
+        // that it is kept once.
         let worker = noter.and_then(|place| control.workers().read(place).ok().flatten());
         let worker_pid = worker.map_or(casualty.pid, |worker| worker.entry.pid);
         let monitor = noter.and_then(|place| control.monitor(place)).unwrap_or(&self.idle);

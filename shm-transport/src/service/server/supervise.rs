@@ -218,7 +218,9 @@ pub(super) fn run(
     if waiting.is_some() {
         adopt::unlink(&shared.control, &shared.bells);
     }
-    drop((control_word, bells_word));
+    // Who takes the service over begins with the control segment, and finds the bells free then.
+    drop(bells_word);
+    drop(control_word);
     adopt::clear_deserted(&shared.domain, &member);
     // SAFETY: places, letters and control words were given back; what the handle of the server still
     // does is to read.
@@ -479,7 +481,7 @@ impl Supervisor<'_> {
             }
         }
         if let Some((served, text)) = after {
-            self.next(place, served, &text);
+            self.next(place, served, true, &text);
         }
         if let Some(dead) = dead {
             self.clear(dead);
@@ -526,8 +528,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// What comes after a death that nobody asked for.
-    fn next(&mut self, place: usize, served: Duration, what: &str) {
+    /// What comes after a death that nobody asked for. A worker that may be started now is, if
+    /// `at_once` says so; else when all places are looked at next.
+    fn next(&mut self, place: usize, served: Duration, at_once: bool, what: &str) {
         let now = Instant::now();
         let time = now.saturating_duration_since(self.began);
         let random =
@@ -535,14 +538,14 @@ impl Supervisor<'_> {
         let restart = &self.settings.restart;
         let next = self.places[place].history.died(time, served, restart, &mut self.pool, random);
         match next {
-            Next::At(at) if at <= time => {
+            Next::At(at) if at <= time && at_once => {
                 self.places[place].orders.restarts =
                     self.places[place].orders.restarts.wrapping_add(1);
                 self.start(place);
             }
             Next::At(at) => {
                 let it = &mut self.places[place];
-                it.phase = Phase::Waiting { at: self.began + at };
+                it.phase = Phase::Waiting { at: after(self.began, at) };
                 it.orders.condition = Condition::BackOff;
                 self.write(place);
                 self.say(place, Some(format!("its worker {what}; the next is started soon")));
@@ -608,7 +611,10 @@ impl Supervisor<'_> {
                 );
                 it.running = Some(running);
             }
-            Err(error) => self.next(place, Duration::ZERO, &format!("cannot be started: {error}")),
+            // Never from within this start: the next one may fail as well, and so on.
+            Err(error) => {
+                self.next(place, Duration::ZERO, false, &format!("cannot be started: {error}"));
+            }
         }
     }
 
@@ -763,7 +769,10 @@ impl Supervisor<'_> {
             Action::Cancel(call) => {
                 let clients = self.shared.shape().clients;
                 let (to, client) = (u32::from(call.lane) / clients, u32::from(call.lane) % clients);
-                if let Some(word) = self.shared.bells.layout.cancel(to, client) {
+                // The calls of the next tenant of the client's place have the same numbers.
+                let tenant = self.shared.bells.layout.clients().tenancy(client);
+                let is_theirs = tenant.is_some_and(|key| key.generation() == call.lane_epoch);
+                if is_theirs && let Some(word) = self.shared.bells.layout.cancel(to, client) {
                     word.ask(call.seq_id);
                 }
             }
@@ -883,7 +892,7 @@ impl Supervisor<'_> {
     ) {
         match command {
             Command::Stop { within, done } => {
-                let until = Instant::now() + within;
+                let until = after(Instant::now(), within);
                 if let Some(stopping) = &mut self.stopping {
                     stopping.until = stopping.until.min(until);
                     stopping.done.push(done);
@@ -947,7 +956,7 @@ impl Supervisor<'_> {
                 self.places[place].history = History::default();
                 rolling.now = Some((next, self.places[place].orders.restarts));
                 if self.has_somebody(place) {
-                    self.drain(place, now + self.settings.drain);
+                    self.drain(place, after(now, self.settings.drain));
                 } else {
                     self.start(place);
                 }
@@ -1067,6 +1076,12 @@ impl Supervisor<'_> {
         let done = stopping.into_iter().flat_map(|stopping| stopping.done);
         Some(done.map(|done| (done, result())).collect())
     }
+}
+
+/// So much later; or in a hundred years, where no clock goes that far.
+fn after(now: Instant, time: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now.checked_add(time).unwrap_or(now + LONG)
 }
 
 fn describe(cause: Cause) -> String {
