@@ -24,6 +24,8 @@ use shm_primitives::wake::{Look, Waiter, published};
 
 use super::calls::Ending;
 use crate::park::FutexPark;
+use std::mem::forget;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The most replies of one lane that are read before the others are looked at.
 const TURN: u32 = 256;
@@ -206,7 +208,9 @@ impl Connection {
         if self.calls.wakers() != 0 {
             for seq in ended.iter() {
                 if let Some(waker) = self.calls.take_waker(*seq) {
-                    waker.wake();
+                    // It is somebody else's code. If it panics the others are told all the same,
+                    // and whoever receives goes on; the hook for panics has been run.
+                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake())).map_err(forget);
                 }
             }
         }

@@ -85,3 +85,52 @@ fn futures_beside_threads() {
     drop(client);
     soon("it is gone", || bare.bells.layout.clients().owners().count() == 0);
 }
+
+struct Panics;
+
+impl std::task::Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics on purpose");
+    }
+}
+
+struct Notes(AtomicBool);
+
+impl std::task::Wake for Notes {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Somebody's waker panics, and all others are woken: those told with it, and those told later.
+#[test]
+fn a_waker_that_panics() {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let mut hand = Hand::new(&bare, 0);
+    let client = connect(&bare);
+    hand.meet(0);
+    let panics = Arc::new(Panics).into();
+    for _ in 0..2 {
+        let call = || client.call_async(ECHO, b"x", Priority::Low).unwrap();
+        let [mut first, mut second, mut third] = [call(), call(), call()];
+        let notes = Arc::new(Notes(AtomicBool::new(false)));
+        let waker = Arc::clone(&notes).into();
+        for (call, waker) in [(&mut first, &panics), (&mut second, &waker), (&mut third, &waker)] {
+            assert!(Pin::new(call).poll(&mut Context::from_waker(waker)).is_pending());
+        }
+        for (served, call) in [(2, &mut second), (1, &mut third)] {
+            for _ in 0..served {
+                assert_eq!(hand.echo_one(), 1);
+            }
+            soon("it is woken", || notes.0.swap(false, Ordering::Relaxed));
+            let ended = Pin::new(call).poll(&mut Context::from_waker(&waker));
+            let Poll::Ready(Ok(answer)) = ended else { panic!("{ended:?}") };
+            assert_eq!(answer, b"x");
+        }
+        assert_eq!(first.wait(LONG).unwrap(), b"x");
+    }
+}
