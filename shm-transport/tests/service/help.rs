@@ -28,6 +28,8 @@ pub const FAIL: u32 = 1005;
 pub const SLEEP: u32 = 1006;
 /// So many bytes.
 pub const BYTES: u32 = 1007;
+/// Takes so many milliseconds whatever happens; one progress report before.
+pub const DEAF: u32 = 1008;
 pub const NOBODY: u32 = 1999;
 
 /// Waits for what is about to be so.
@@ -109,6 +111,11 @@ fn work() -> Result<(), WorkerError> {
                 thread::sleep(Duration::from_millis(1));
             }
             reply.send(&[u8::from(request.is_cancelled())])
+        })?
+        .on(DEAF, |request: &Request, mut reply: Reply| {
+            reply.accepted()?;
+            thread::sleep(Duration::from_millis(number(request).into()));
+            reply.send(b"")
         })?
         .on(BYTES, |request: &Request, reply: Reply| {
             reply.send(&vec![7; number(request) as usize])

@@ -6,4 +6,5 @@ mod segment_help;
 
 mod help;
 mod server;
+mod supervisor;
 mod worker;
