@@ -154,6 +154,21 @@ impl Bench {
         Ok(())
     }
 
+    /// Measures what a message of ours takes beside the most that it may, on a run of so many that
+    /// it takes as long as planned.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn each_within(&self, case: &str, most: f64, ours: Side) -> Result<(), String> {
+        if !self.begin_row(case, "most") {
+            return Ok(());
+        }
+        let summary = self.plan.alone(ours)?;
+        self.print(&Row::within(self.group, case, "ns", summary, most));
+        Ok(())
+    }
+
     /// Whether the row is asked for; if so says that it is begun.
     fn begin_row(&self, case: &str, other: &str) -> bool {
         let row = format!("{case} / {other}");

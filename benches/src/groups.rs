@@ -5,6 +5,7 @@ pub mod memory;
 pub mod node;
 pub mod rtt;
 pub mod segment;
+pub mod service;
 pub mod spsc;
 pub mod wake;
 
@@ -26,6 +27,7 @@ pub const ALL: &[Group] = &[
     Group { name: "wake", run: wake::run },
     Group { name: "segment", run: segment::run },
     Group { name: "node", run: node::run },
+    Group { name: "service", run: service::run },
     Group { name: "memory", run: memory::run },
 ];
 

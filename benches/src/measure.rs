@@ -95,6 +95,16 @@ impl Plan {
         Ok(states(pairs))
     }
 
+    /// Runs one side alone: nanoseconds a message.
+    ///
+    /// # Errors
+    ///
+    /// When a run fails.
+    pub fn alone(self, mut side: Side) -> Result<Summary, String> {
+        side.size(self.target)?;
+        self.repeat(|| side.sample())
+    }
+
     /// Runs what counts something a message, of so many messages.
     ///
     /// # Errors
@@ -151,6 +161,16 @@ impl State {
             sides: [summary(|pair| pair.sides[0]), summary(|pair| pair.sides[1])],
         }
     }
+}
+
+/// The middle one of them.
+///
+/// # Panics
+///
+/// When there are none.
+#[must_use]
+pub fn median(samples: Vec<f64>) -> f64 {
+    Summary::of(samples).median
 }
 
 /// What the runs of a side amount to.

@@ -1,6 +1,7 @@
 //! Our side of every comparison: the one place that names our rings.
 
 pub mod node;
+pub mod service;
 
 use crate::frame::Frame;
 use crate::region::Region;

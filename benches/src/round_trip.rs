@@ -37,7 +37,7 @@ impl Run {
         process::pair(self.cpus, || self.time_trips(trip), || (0..self.all()).for_each(answer))
     }
 
-    fn time_trips(self, mut trip: impl FnMut(u64)) -> Duration {
+    pub(crate) fn time_trips(self, mut trip: impl FnMut(u64)) -> Duration {
         (0..self.warm()).for_each(&mut trip);
         let clock = Instant::now();
         (self.warm()..self.all()).for_each(&mut trip);
@@ -108,10 +108,14 @@ impl Asking<'_> {
         rx: &mut impl FrameReceiver<N>,
     ) -> Duration {
         let template = Template::new();
-        let trip = |i| {
+        self.trips(|i| {
             until(|| tx.try_send(template.frame(i)));
             until(|| rx.try_recv(template.frame(i)));
-        };
+        })
+    }
+
+    /// The same with trips that are made by that closure, of its number each.
+    pub fn trips(self, trip: impl FnMut(u64)) -> Duration {
         let time = self.run.time_trips(trip);
         self.meet();
         time
@@ -127,10 +131,15 @@ impl Answering<'_> {
     /// Answers them all, and returns when the other is done as well.
     pub fn go<const N: usize>(self, tx: &mut impl FrameSender<N>, rx: &mut impl FrameReceiver<N>) {
         let template = Template::new();
-        for i in 0..self.run.all() {
+        self.answers(|i| {
             until(|| rx.try_recv(template.frame(i)));
             until(|| tx.try_send(template.frame(i)));
-        }
+        });
+    }
+
+    /// The same with answers that are given by that closure, to the trip of its number each.
+    pub fn answers(self, answer: impl FnMut(u64)) {
+        (0..self.run.all()).for_each(answer);
         self.meet();
     }
 }

@@ -6,6 +6,7 @@
 //! | you have | use |
 //! |---|---|
 //! | processes that send one another messages by name: start here | [`node`] |
+//! | functions to call in processes that may crash, and should be started again then | [`service`] |
 //! | processes that should meet, or must not | [`domain`] |
 //! | settings, in a file, the environment or the program | [`config`] |
 //! | memory that several processes map | [`segment`] |
@@ -15,8 +16,8 @@
 //! | one that waits in epoll, or in an async runtime | [`event`] |
 //!
 //! Linux is what is tested. Other Unixes have segments, by other means, and parks that sleep for a
-//! millisecond at a time; they have no [`liveness`], and so no [`member`], no [`node`] and no proof of
-//! a death.
+//! millisecond at a time; they have no [`liveness`], and so no [`member`], no [`node`], no [`service`]
+//! and no proof of a death.
 #![deny(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod config;

@@ -6,7 +6,7 @@ mod segment_help;
 use segment_help::{Parties, Place};
 use shm_transport::domain::Domain;
 use shm_transport::node::{Node, sweep};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -46,11 +46,53 @@ fn wait_for_the_receiver(domain: &Domain) {
     assert!(come, "the receiver is there");
 }
 
+/// A server in a process of its own, with two worker processes; a client calls, one worker
+/// aborts, the client is told so and calls on. Nothing is left when the server has stopped.
+#[test]
+fn a_service_survives_its_worker() {
+    let place = Place::new();
+    let mut server = example(&place, "service_server");
+    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut enter = server.stdin.take().unwrap();
+    let mut parties = Parties(vec![server]);
+    assert_eq!(lines.next().expect("it starts"), "2 workers serve; press Enter to stop");
+    let done = example(&place, "service_client").output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8(done.stdout).unwrap();
+    let said: Vec<&str> = said.lines().collect();
+    let [before, death, after] = said[..] else { panic!("{said:?}") };
+    assert_eq!([before, after], ["hello you"; 2]);
+    assert!(death.starts_with("its worker died (signal 6)"), "{death}");
+    writeln!(enter).unwrap();
+    assert!(parties.0[0].wait().unwrap().success());
+    // The call that its worker died of is kept.
+    let files = place.files();
+    assert!(matches!(&files[..], [one] if one.contains("letters")), "{files:?}");
+}
+
+#[test]
+fn a_program_is_its_own_worker() {
+    let place = Place::new();
+    let done = example(&place, "service_self").output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "20 + 22 = 42\n");
+    assert_eq!(place.files(), [""; 0]);
+}
+
 #[test]
 fn they_are_as_short_as_they_should_be() {
     for text in
         [include_str!("../examples/hello_receiver.rs"), include_str!("../examples/hello_sender.rs")]
     {
         assert!(text.lines().count() <= 15, "{text}");
+    }
+    for text in [
+        include_str!("../examples/service_server.rs"),
+        include_str!("../examples/service_worker.rs"),
+        include_str!("../examples/service_client.rs"),
+        include_str!("../examples/service_self.rs"),
+    ] {
+        assert!(text.lines().count() <= 20, "{text}");
     }
 }

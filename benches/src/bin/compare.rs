@@ -3,6 +3,7 @@
 use benches::bench::Bench;
 use benches::groups;
 use benches::measure::Plan;
+use benches::ours::service;
 use benches::pin::Cpus;
 use benches::report::print_heading;
 use clap::Parser;
@@ -34,6 +35,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = service::work() {
+        return code;
+    }
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -35,6 +35,11 @@ impl Place {
         Ok(Self { domain: Domain::new(&name).map_err(|e| e.to_string())? })
     }
 
+    /// The domain.
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
     /// A node to be, configured as it is by default whatever the environment says.
     pub fn node(&self, name: &str) -> NodeBuilder {
         Node::builder(name).config(Config::default()).in_domain(self.domain.clone())

@@ -356,6 +356,9 @@ impl<'a> Replier<'_, 'a, '_> {
     /// Reports progress: status `Processing`. Says `false`, and nothing is written, while the
     /// client has not released the last report on this call: it has no room for two.
     ///
+    /// The monitor's record changes each time, whether or not the report was written: its start is
+    /// a nanosecond later. So a client that does not read is not what makes its worker seem to hang.
+    ///
     /// # Errors
     ///
     /// Nothing was written: see [`ReplyError`].
@@ -363,6 +366,12 @@ impl<'a> Replier<'_, 'a, '_> {
         if self.replies.answered {
             return Err(ReplyError::Answered);
         }
+        // Whether or not there is room for the report: who looks for workers that hang sees by the
+        // start, which is another, that this one does not. A recoverer does not ask for it.
+        self.transaction.start = self.transaction.start.wrapping_add(1);
+        self.transaction.reply_position = self.replies.responses.position();
+        // The fields are those of a transaction that was begun.
+        let _ = self.monitor.begin(&self.transaction);
         if let Some(end) = *self.replies.progress {
             let consumed = self.replies.responses.consumed().map_err(refused)?;
             // Nothing but progress on this request was written since: the two are at most a

@@ -36,7 +36,7 @@ pub struct Transaction {
     /// to it stands there or later, or has not been written.
     pub reply_position: u32,
     /// When it began, in nanoseconds of a monotonic clock that the supervisor reads too. A
-    /// coarse one will do.
+    /// coarse one will do. A channel's worker adds one for each report of progress.
     pub start: u64,
 }
 

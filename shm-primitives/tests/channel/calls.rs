@@ -45,8 +45,14 @@ fn a_call() {
     let snapshot = monitor.snapshot().unwrap();
     assert!(snapshot.is_processing() && snapshot.transaction() == Some(seen));
     assert_eq!(work.payload(), b"one");
+    let said = || monitor.snapshot().unwrap().transaction().unwrap();
     assert_eq!(work.reply_progress(b"half"), Ok(true));
+    assert_eq!(said(), Transaction { start: 100, ..seen }, "it gets on");
     assert_eq!(work.reply_progress(b"more"), Ok(false), "the last one is not released");
+    let behind = said().reply_position;
+    assert!(behind != 0);
+    let seen = Transaction { start: 101, reply_position: behind, ..seen };
+    assert_eq!(said(), seen, "whether or not anybody reads it");
     assert_eq!(receive(&mut client), Some((11, MsgStatus::Processing, b"half".to_vec())));
     assert_eq!(work.reply_progress(b"more"), Ok(true));
     assert_eq!(

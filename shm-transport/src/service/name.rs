@@ -8,10 +8,10 @@ use shm_primitives::layout::lrpc::NodeId;
 pub(super) type ServiceName = NodeId;
 
 /// What the names of a service's segments begin with.
-const CONTROL: &str = "service.";
-const BELLS: &str = "bells.";
-const CLIENT: &str = "client.";
-const LETTERS: &str = "letters.";
+pub(super) const CONTROL: &str = "service.";
+pub(super) const BELLS: &str = "bells.";
+pub(super) const CLIENT: &str = "client.";
+pub(super) const LETTERS: &str = "letters.";
 
 /// The control segment of the service of that name.
 pub(super) fn control_of(service: &ServiceName) -> SegmentName {

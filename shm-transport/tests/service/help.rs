@@ -28,8 +28,10 @@ pub const FAIL: u32 = 1005;
 pub const SLEEP: u32 = 1006;
 /// So many bytes.
 pub const BYTES: u32 = 1007;
+/// Reports progress all the time, for so many milliseconds.
+pub const REPORT: u32 = 1008;
 /// Takes so many milliseconds whatever happens; one progress report before.
-pub const DEAF: u32 = 1008;
+pub const DEAF: u32 = 1009;
 pub const NOBODY: u32 = 1999;
 
 /// Waits for what is about to be so.
@@ -111,6 +113,15 @@ fn work() -> Result<(), WorkerError> {
                 thread::sleep(Duration::from_millis(1));
             }
             reply.send(&[u8::from(request.is_cancelled())])
+        })?
+        .on(REPORT, |request: &Request, mut reply: Reply| {
+            let time = Duration::from_millis(number(request).into());
+            let begun = Instant::now();
+            while begun.elapsed() < time {
+                reply.progress(b"on")?;
+                thread::sleep(Duration::from_millis(1));
+            }
+            reply.send(b"done")
         })?
         .on(DEAF, |request: &Request, mut reply: Reply| {
             reply.accepted()?;

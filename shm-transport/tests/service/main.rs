@@ -4,6 +4,7 @@
 #[path = "../segment_help/mod.rs"]
 mod segment_help;
 
+mod bad_input;
 mod help;
 mod server;
 mod supervisor;

@@ -1,7 +1,7 @@
 //! Workers with a real server and real clients.
 
 use crate::help::{self, *};
-use shm_transport::service::{CallError, Cause, Priority, Worker, WorkerError};
+use shm_transport::service::{CallError, Cause, Hang, Priority, Worker, WorkerError};
 use std::time::Duration;
 
 fn pid_of(answer: &[u8]) -> u32 {
@@ -74,5 +74,28 @@ fn a_call_that_is_dropped_is_cancelled() {
     drop(long);
     // There is but one worker: it is free again.
     assert_eq!(client.call(ECHO, b"x", Priority::Low, Duration::from_secs(50)).unwrap(), b"x");
+    server.stop(PATIENCE).unwrap();
+}
+
+/// Who reports progress does not hang, whether or not its caller reads that.
+#[test]
+fn progress_that_nobody_reads_is_progress() {
+    let place = Place::new();
+    let ms = Duration::from_millis;
+    let hang = Hang {
+        threshold: Some(ms(500)),
+        confirm: ms(1000),
+        cancel: ms(0),
+        abort: ms(500),
+        kill: ms(500),
+        ..Hang::default()
+    };
+    let server = help::start(help::server(&place, "math").workers(1).vip_workers(0).hang(hang));
+    let client = help::client(&place, "math");
+    let call = client.call_async(REPORT, &4000u32.to_le_bytes(), Priority::Low).unwrap();
+    // It does something else meanwhile.
+    std::thread::sleep(ms(3500));
+    assert_eq!(call.wait(PATIENCE).unwrap(), b"done");
+    drop(client);
     server.stop(PATIENCE).unwrap();
 }

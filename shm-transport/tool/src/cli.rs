@@ -7,6 +7,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use shm_primitives::table::SlotKey;
 use shm_transport::config::{Config, ConfigError};
 use shm_transport::domain::{Domain, NameError};
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ Exit codes:
   2  the command line is wrong
   3  it was done, and something is not as it should be: a failed check of
      `doctor`, damage found by `inspect`, something that `clean` had to leave
-  4  what was asked for is not there: no such domain, segment or node
+  4  what was asked for is not there: no such domain, segment, node, service
+     or letter
 
 Environment:
   SHM_DOMAIN     the domain, unless --domain names one; else it is `default`
@@ -175,6 +177,10 @@ pub enum Command {
     ///
     /// Looks from outside, without joining: nodes do not notice, and the dead are shown too.
     Top(Top),
+    /// Look at the dead letters of a service: messages whose worker died of them, or with them
+    ///
+    /// They are not run again by themselves.
+    Dlq(Dlq),
     /// Print the state of the domain's nodes in the OpenMetrics text format
     ///
     /// Once to standard output, or with --listen to whoever asks by HTTP.
@@ -232,6 +238,9 @@ pub struct Clean {
     /// Do it, instead of showing what would be done
     #[arg(long, short)]
     pub yes: bool,
+    /// Dead letters too, of services that nobody serves any more
+    #[arg(long)]
+    pub letters: bool,
     /// All domains of this user in the directory
     #[arg(long, conflicts_with_all = ["domain", "group"])]
     pub all: bool,
@@ -252,6 +261,74 @@ pub struct Top {
     /// How to print: an object a line.
     #[command(flatten)]
     pub format: Format,
+}
+
+/// `shm dlq`.
+#[derive(Args, Debug)]
+pub struct Dlq {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DlqAction,
+}
+
+/// What is done with dead letters.
+#[derive(Subcommand, Debug)]
+pub enum DlqAction {
+    /// Show those of a service
+    List {
+        /// The service
+        service: String,
+        /// How to print.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show one, with its message
+    Show {
+        /// The service
+        service: String,
+        /// The letter, as `list` calls it
+        #[arg(value_parser = letter)]
+        letter: SlotKey,
+        /// Write the bytes of the message and nothing else
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        /// How to print.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Call the function again with the message, and drop the letter when that was completed
+    ///
+    /// If it fails the letter stays. If its worker dies of it again, there is one letter more.
+    Redrive {
+        /// The letters.
+        #[command(flatten)]
+        which: Which,
+        /// Wait so many seconds for each reply
+        #[arg(long, short, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        timeout: Duration,
+    },
+    /// Drop letters for good; asks first
+    Drop {
+        /// The letters.
+        #[command(flatten)]
+        which: Which,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Some letters of a service.
+#[derive(Args, Debug)]
+pub struct Which {
+    /// The service
+    pub service: String,
+    /// The letters, as `list` calls them
+    #[arg(value_name = "LETTER", value_parser = letter, required_unless_present = "all")]
+    pub letters: Vec<SlotKey>,
+    /// All that there are
+    #[arg(long, conflicts_with = "letters")]
+    pub all: bool,
 }
 
 /// `shm metrics`.
@@ -382,6 +459,14 @@ pub struct Completions {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn letter(text: &str) -> Result<SlotKey, String> {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let key = text
+        .split_once('-')
+        .and_then(|(index, generation)| Some(SlotKey::new(number(index)?, number(generation)?)));
+    key.ok_or_else(|| "a letter is two numbers, such as 0-1: see `shm dlq list`".into())
 }
 
 fn domain(name: &str) -> Result<String, NameError> {

@@ -83,6 +83,8 @@ from_library! {
     shm_transport::node::NodeError,
     shm_transport::node::RecvError,
     shm_transport::segment::SegmentError,
+    shm_transport::service::ServerError,
+    shm_primitives::layout::lrpc::NodeIdError,
     crate::look::LookError,
     rustix::io::Errno,
     serde_json::Error,

@@ -55,6 +55,13 @@ fn all_of_it_as_json() {
     assert!(death("clean_after") > 0);
     assert!(facts["death"]["error"].as_str().unwrap().contains("carol"));
 
+    let service = |key: &str| facts["service"][key].as_u64().unwrap_or_else(|| panic!("{key}"));
+    assert_eq!((service("sent"), service("answered")), (2200, 2200));
+    assert_eq!((service("processed"), service("letters")), (2200, 1));
+    assert!(service("waiting") > 0 && service("killed") != service("successor"));
+    assert!(service("up_after") <= service("answered_after"));
+    assert!(facts["service"]["error"].as_str().unwrap().contains("signal 9"));
+
     let measurements = array(&facts, "measurements");
     assert_eq!(measurements.len(), 8);
     for one in measurements {
@@ -85,8 +92,10 @@ fn all_of_it_for_people() {
         "carol has died",
         "p99.9",
         "UDP loopback",
-        "6. All leave",
-        "all 11 checks passed",
+        "5. A service of two workers",
+        "killed with a call in hand",
+        "7. All leave",
+        "all 15 checks passed",
     ] {
         assert!(done.out.contains(text), "{text}: {done:?}");
     }

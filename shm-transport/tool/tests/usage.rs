@@ -48,7 +48,7 @@ fn manual_and_completions() {
     let place = Place::apart();
     let directory = place.directory();
     shm(&["man", "--into", directory]).with(0);
-    for page in ["shm.1", "shm-list.1", "shm-doctor.1"] {
+    for page in ["shm.1", "shm-list.1", "shm-doctor.1", "shm-dlq-redrive.1"] {
         assert!(std::path::Path::new(directory).join(page).is_file(), "{page}");
     }
     let done = shm(&["man", "--into", "/nowhere/at/all"]).with(1);

@@ -86,7 +86,9 @@ impl Batch {
     }
 
     fn ring(&mut self) {
-        self.connection.ring(&self.silent);
+        if self.connection.family.is_ours() {
+            self.connection.ring(&self.silent);
+        }
         self.silent.clear();
     }
 }

@@ -1,7 +1,7 @@
 //! A call in flight, as its caller has it.
 
 use super::connection::{Connection, Patience};
-use super::error::CallError;
+use super::error::{CallError, ConnectError};
 use super::reactor::Reactor;
 use shm_primitives::message::Priority;
 use shm_primitives::wake::published;
@@ -42,6 +42,9 @@ impl Call {
         priority: Priority,
         ring: bool,
     ) -> Result<Self, CallError> {
+        if !connection.family.is_ours() {
+            return Err(ConnectError::Forked.into());
+        }
         let seq = connection.submit(function, payload, priority, ring, None)?;
         let again = connection.is_idempotent(function).then(|| payload.into());
         Ok(Self { connection, seq: Some(seq), function, priority, attempt: 1, again })
@@ -69,6 +72,7 @@ impl Call {
     }
 
     pub(super) fn wait_mut(&mut self, timeout: Duration) -> Result<Vec<u8>, CallError> {
+        self.check_process()?;
         let mut patience = Patience::new(timeout);
         loop {
             let seq = self.seq.ok_or(CallError::Cancelled)?;
@@ -94,6 +98,9 @@ impl Call {
     ///
     /// See [`CallError`]; [`Cancelled`](CallError::Cancelled) if the result was taken before.
     pub fn wait_for(&mut self, timeout: Duration) -> Option<Result<Vec<u8>, CallError>> {
+        if let Err(error) = self.check_process() {
+            return Some(Err(error));
+        }
         let mut patience = Patience::new(timeout);
         loop {
             let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
@@ -110,6 +117,9 @@ impl Call {
     ///
     /// As [`wait_for`](Self::wait_for).
     pub fn try_wait(&mut self) -> Option<Result<Vec<u8>, CallError>> {
+        if let Err(error) = self.check_process() {
+            return Some(Err(error));
+        }
         let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
         self.look(seq)
     }
@@ -118,6 +128,7 @@ impl Call {
     /// accepted. Does not block. Reports that come faster than they are taken replace one another.
     pub fn progress(&self) -> Option<Vec<u8>> {
         let seq = self.seq?;
+        self.check_process().ok()?;
         self.connection.glance();
         self.connection.calls.take_report(seq)
     }
@@ -125,11 +136,18 @@ impl Call {
     /// Waits for such a report, for so long; `None` if there was none, or the call has ended.
     /// Blocks.
     pub fn wait_progress(&self, timeout: Duration) -> Option<Vec<u8>> {
+        self.check_process().ok()?;
         self.connection.wait_for_report(self.seq?, &mut Patience::new(timeout))
     }
 
     /// Gives the call up: the same as dropping it.
     pub fn cancel(self) {}
+
+    /// Nothing of the lanes is there in a forked child.
+    #[inline]
+    fn check_process(&self) -> Result<(), CallError> {
+        if self.connection.family.is_ours() { Ok(()) } else { Err(ConnectError::Forked.into()) }
+    }
 
     /// What it has ended with; `None` if it is sent again, for its worker died and its function may
     /// be run twice.
@@ -177,6 +195,9 @@ impl Future for Call {
     type Output = Result<Vec<u8>, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = self.check_process() {
+            return Poll::Ready(Err(error));
+        }
         loop {
             let Some(seq) = self.seq else { return Poll::Ready(Err(CallError::Cancelled)) };
             if let Some(result) = self.look(seq) {

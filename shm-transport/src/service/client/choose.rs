@@ -5,7 +5,7 @@
 //! | is up | first | first |
 //! | is served by a helper that is up | second | second |
 //! | of the *normal* group, is up | | third |
-//! | is about to be started, or is suspect | third | fourth |
+//! | is about to be started, is suspect, or was found dead | third | fourth |
 //! | of the normal group, served by a helper; about to be started | | fifth, sixth |
 //! | is stopped or has failed for good | never | never |
 //!
@@ -18,6 +18,7 @@
 //! clock; when a call was not answered at once; and each 16th call.
 
 use super::super::clock;
+use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{Condition, ControlLayout, Shape, WorkerEntry};
 use shm_primitives::message::Priority;
 use shm_primitives::monitor::Group;
@@ -36,6 +37,8 @@ const LOAD: u32 = (1 << 28) - 1;
 pub(super) struct Choice {
     /// Rank of each place among its group, in the upper 4 bits, then its load.
     seen: Box<[AtomicU32]>,
+    /// Who was found dead there, by its id's word; 0 nobody.
+    dead: Box<[AtomicU32]>,
     normal: u32,
     /// Where among equals the search begins.
     first: u32,
@@ -51,8 +54,9 @@ impl Choice {
     pub fn new(shape: &Shape, client: u32) -> Self {
         Self {
             seen: (0..shape.workers()).map(|_| AtomicU32::new(NEVER << 28)).collect(),
+            dead: (0..shape.workers()).map(|_| AtomicU32::new(0)).collect(),
             normal: shape.normal.workers,
-            first: client,
+            first: client % shape.workers().max(1),
             looked: AtomicU64::new(0),
             calls: AtomicU32::new(0),
             is_stale: AtomicBool::new(true),
@@ -62,6 +66,20 @@ impl Choice {
     /// Whether there is a worker that is up, or a place with a helper that is.
     pub fn is_anybody_up(&self) -> bool {
         self.seen.iter().any(|seen| seen.load(Relaxed) >> 28 <= 1)
+    }
+
+    /// The worker of a place is dead, and nobody has said so: as long as it has the place, calls
+    /// go to others.
+    pub fn mark_dead(&self, place: u32, owner: OwnerId) {
+        if let Some(dead) = self.dead.get(place as usize) {
+            dead.store(owner.word(), Relaxed);
+            self.mark_stale();
+        }
+    }
+
+    fn is_dead(&self, control: &ControlLayout<'_>, place: u32) -> bool {
+        let dead = self.dead[place as usize].load(Relaxed);
+        dead != 0 && control.workers().owner(place).is_some_and(|owner| owner.word() == dead)
     }
 
     /// The next call begins with a look.
@@ -97,12 +115,16 @@ impl Choice {
         for place in 0..places {
             let (now, helper) = condition(place).unwrap_or_default();
             let helper = helper.filter(|helper| *helper < places && *helper != place);
-            let helped = helper.and_then(condition).is_some_and(|(of, _)| of == Condition::Up);
+            let is_up = |helper: &u32| {
+                condition(*helper).is_some_and(|(of, _)| of == Condition::Up)
+                    && !self.is_dead(control, *helper)
+            };
+            let helped = helper.as_ref().is_some_and(is_up);
             let rank = match now {
-                Condition::Up => 0,
+                Condition::Up if !self.is_dead(control, place) => 0,
                 _ if helped => 1,
                 Condition::Starting | Condition::BackOff => 2,
-                Condition::Suspect => 3,
+                Condition::Suspect | Condition::Up => 3,
                 Condition::Stopped | Condition::Failed => NEVER,
             };
             let server = if rank == 1 { helper.unwrap_or(place) } else { place };
@@ -137,7 +159,8 @@ impl Choice {
             let Some(outstanding) = outstanding(place) else { continue };
             // What it said is queued has its own in it, which are then counted twice everywhere.
             let load = (seen & LOAD).saturating_add(outstanding);
-            let turn = (place + places - self.first % places) % places;
+            // From `first` on, those before it last; no division for each place of each call.
+            let turn = place.wrapping_sub(self.first);
             let key = (rank, load, turn);
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, place));
@@ -162,5 +185,50 @@ impl Choice {
             (Priority::High, Group::Vip) => Some(rank + u32::from(rank > 1)),
             (Priority::High, Group::Normal) => Some(if rank == 0 { 2 } else { rank + 4 }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_up(client: u32) -> Choice {
+        let choice = Choice::new(&Shape::DEFAULT, client);
+        choice.seen.iter().for_each(|seen| seen.store(0, Relaxed));
+        choice
+    }
+
+    /// The places in the order in which calls go there.
+    fn order(choice: &Choice, priority: Priority) -> Vec<u32> {
+        let mut tried = Tried::new();
+        while let Some(place) = choice.best(priority, &tried, |_| Some(0)) {
+            tried.push(place);
+        }
+        tried
+    }
+
+    /// Clients begin at different places, so that few of them do not all go to the first.
+    #[test]
+    fn among_equals_the_next_after_the_clients_own() {
+        let low = [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]];
+        for client in 0..4 {
+            assert_eq!(order(&all_up(client), Priority::Low), low[client as usize]);
+            // There are six places.
+            assert_eq!(order(&all_up(client + 252), Priority::Low), low[client as usize]);
+        }
+        assert_eq!(order(&all_up(5), Priority::Low), [0, 1, 2, 3]);
+        assert_eq!(order(&all_up(5), Priority::High), [5, 4, 0, 1, 2, 3]);
+        assert_eq!(order(&all_up(1), Priority::High), [4, 5, 1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn the_least_load_before_that_and_never_who_is_gone() {
+        let choice = all_up(0);
+        choice.seen[0].store(7, Relaxed);
+        choice.seen[1].store(NEVER << 28, Relaxed);
+        choice.seen[2].store(2 << 28, Relaxed);
+        assert_eq!(order(&choice, Priority::Low), [3, 0, 2]);
+        let outstanding = |place| Some(if place == 3 { 8 } else { 0 });
+        assert_eq!(choice.best(Priority::Low, &[], outstanding), Some(0));
     }
 }

@@ -20,7 +20,7 @@ use shm_primitives::completion::{GivenUp, Outcome};
 use shm_primitives::layout::service::{
     BellsLayout, ClientEntry, ClientState, FunctionEntry, Shape,
 };
-use shm_primitives::message::Priority;
+use shm_primitives::message::{Priority, SeqId};
 use shm_primitives::monitor::Snapshot;
 use shm_primitives::part::Corrupt;
 use shm_primitives::place::Cause;
@@ -238,6 +238,9 @@ impl Connection {
     ) -> Result<(), NotSent> {
         let slot = self.calls.slot(seq);
         slot.goes_to(place);
+        if SeqId::MAX_COUNTER & seq > u64::from(u32::MAX) {
+            self.forget_former(place, seq);
+        }
         let sent = match self.lane(place) {
             Some(lane) => lane.send(seq, function, payload, ring, || self.open_lane(place)),
             None => Err(NotSent::Corrupt),
@@ -258,6 +261,17 @@ impl Connection {
             }
         }
         sent
+    }
+
+    /// Cancel words have the lower half of an id, and keep it for ever: one that was given up 2^32
+    /// calls ago is not this one.
+    #[cold]
+    fn forget_former(&self, place: u32, seq: u64) {
+        if let Some(word) = self.bells.layout.cancel(place, self.client)
+            && word.is_asked(seq)
+        {
+            word.clear();
+        }
     }
 
     #[cold]
@@ -636,6 +650,7 @@ impl Connection {
             if !matches!(members.convict(owner), Ok(Verdict::Dead(_))) {
                 continue;
             }
+            self.choice.mark_dead(place, owner);
             // In this order: what it says is its last word.
             let Some(monitor) = control.monitor(place) else { continue };
             let Ok(Snapshot::Processing(in_hand)) = monitor.snapshot() else { continue };
@@ -739,7 +754,7 @@ fn take_place(family: &Family, shape: &Shape) -> Result<Taken, ConnectError> {
                 return Ok((bells, slot, own, closing));
             }
             Err(ConnectError::Segment(SegmentError::AlreadyExists { .. })) => {
-                if !remove_deserted(family, place, tenancy)? {
+                if !remove_deserted(family, place, tenancy) {
                     let next = bells.layout.reserve_client(owner).map_err(full)?;
                     passed_over.push(std::mem::replace(&mut slot, next));
                 }
@@ -773,7 +788,7 @@ fn check_bells(
 }
 
 /// Takes the name away from a client's segment whose owner is dead, or is nobody; whether it did.
-fn remove_deserted(family: &Family, place: u32, tenancy: u32) -> Result<bool, ConnectError> {
+fn remove_deserted(family: &Family, place: u32, tenancy: u32) -> bool {
     let name = client_of(&family.service, place, tenancy);
     let options = OpenOptions::new(super::super::mapped::HEADER);
     let removed = Segment::unlink(&family.domain, &name, options, |segment| {
@@ -784,8 +799,14 @@ fn remove_deserted(family: &Family, place: u32, tenancy: u32) -> Result<bool, Co
         Ok::<_, ConnectError>(matches!(verdict, Verdict::Dead(_)))
     });
     match removed {
-        Err(ConnectError::Segment(SegmentError::NotFound { .. })) => Ok(true),
-        other => other,
+        Err(ConnectError::Segment(SegmentError::NotFound { .. })) => true,
+        Ok(removed) => removed,
+        Err(error) => {
+            // Whatever stands there is not known to be a dead one's: it is left alone.
+            let service = &family.service;
+            tracing::warn!(target: "shm_transport::service", %service, place, %error, "a place of a client is passed over");
+            false
+        }
     }
 }
 

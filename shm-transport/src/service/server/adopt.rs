@@ -1,9 +1,10 @@
 //! Making a service, or taking it over from a supervisor that is dead or has left.
 //!
 //! Whether the name is free is decided by the link of the control segment, and by its owner word:
-//! a living owner has the service, and one that has ended and whose lock has not fallen yet is waited
-//! for: a worker that was just being spawned has its memory until it runs its own program. A segment without an owner, or with a dead one, is taken over
-//! with all that is in it; one that is closing was being stopped when its supervisor died, and goes.
+//! a living owner has the service. One that has ended and whose lock has not fallen yet is waited
+//! for: a worker that it was just spawning has its memory until it runs its own program. A segment
+//! without an owner, or with a dead one, is taken over with all that is in it; one that is closing
+//! was being stopped when its supervisor died, and goes.
 //! When a service is stopped its bells lose their name before the control segment does, so that who
 //! has the name is alone with the rest.
 
@@ -380,6 +381,20 @@ pub(super) fn clear_deserted(domain: &Domain, member: &Member) {
     let table = member.processes();
     for process in table.processes().flatten().filter(|it| role::is_of_a_service(it.role)) {
         if let Ok(Verdict::Dead(dead)) = table.convict(process.id) {
+            let _ = table.clear(dead, member.membership());
+        }
+    }
+    clear_silent(member);
+}
+
+/// Gives the records back of those that died before their record said anything: they had nothing but
+/// that, and whose they were to be nobody knows.
+pub(super) fn clear_silent(member: &Member) {
+    let table = member.processes();
+    for (id, verdict) in table.verdicts().flatten() {
+        // Busy: it died while it wrote its record.
+        let is_silent = table.process(id).ok().flatten().is_none();
+        if let Some(dead) = verdict.dead().filter(|_| is_silent) {
             let _ = table.clear(dead, member.membership());
         }
     }

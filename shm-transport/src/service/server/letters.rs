@@ -152,7 +152,10 @@ impl Letters {
 }
 
 /// The dead letters of a service, whether or not it runs.
-pub(super) fn all(domain: &Domain, service: &ServiceName) -> Result<Vec<DeadLetter>, ServerError> {
+pub(in crate::service) fn all(
+    domain: &Domain,
+    service: &ServiceName,
+) -> Result<Vec<DeadLetter>, ServerError> {
     with(domain, service, Vec::new(), |layout| {
         let mut buffer = vec![0; layout.shape().bytes as usize];
         let mut letters = Vec::new();
@@ -177,7 +180,7 @@ pub(super) fn all(domain: &Domain, service: &ServiceName) -> Result<Vec<DeadLett
 }
 
 /// Says that a letter may go; whether it was there.
-pub(super) fn drop_letter(
+pub(in crate::service) fn drop_letter(
     domain: &Domain,
     service: &ServiceName,
     key: SlotKey,

@@ -65,7 +65,7 @@ mod error;
 mod hang;
 mod helpers;
 mod info;
-mod letters;
+pub(super) mod letters;
 mod recover;
 mod restart;
 mod shared;

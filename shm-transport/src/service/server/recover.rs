@@ -229,9 +229,19 @@ impl<'s> Lanes<'s> {
         }
         // Who had it in hand: the one of the place, a helper, or one whose supervisor died while it
         // recovered the lane, so that its monitor says so still.
-        let noter = (0..shape.workers())
-            .find(|place| self.in_hand(*place).is_some_and(|noted| noted.lane == lane.lane));
+        // Two may have noted the lane, one after the other: the one whose call it still is.
+        let next = channel.in_hand().map(|header| header.seq_id());
+        let note = |place: &u32| self.in_hand(*place).filter(|noted| noted.lane == lane.lane);
+        let places = || 0..shape.workers();
+        let noter = places()
+            .find(|place| note(place).is_some_and(|noted| Some(noted.seq_id) == next))
+            .or_else(|| places().find(|place| note(place).is_some()));
         let control = &self.shared.control.layout;
+        // Whose call it was is who died of it, if a supervisor died of something else meanwhile. By
+        // the slot, which is released last: who comes to this letter once more says the same, so
+        // that it is kept once.
+        let worker = noter.and_then(|place| control.workers().read(place).ok().flatten());
+        let worker_pid = worker.map_or(casualty.pid, |worker| worker.entry.pid);
         let monitor = noter.and_then(|place| control.monitor(place)).unwrap_or(&self.idle);
         let mut dead = casualty.dead;
         for _ in 0..HOLDERS {
@@ -240,13 +250,10 @@ impl<'s> Lanes<'s> {
                 Ok(Recovered::Poison(mut poison)) => {
                     tally.poisoned += 1;
                     let header = poison.header();
-                    // By the slot, which is released last: who comes to this letter once more says
-                    // the same, so that it is kept once.
-                    let slot = noter.and_then(|by| control.workers().read(by).ok().flatten());
                     let entry = LetterEntry {
                         func_id: header.func_id(),
                         worker: noter.unwrap_or(place),
-                        worker_pid: slot.map_or(casualty.pid, |found| found.entry.pid),
+                        worker_pid,
                         cause: Cause::to_words(Some(casualty.cause)),
                         attempt: 1,
                         client_pid: client.pid,

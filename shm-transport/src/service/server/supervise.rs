@@ -258,12 +258,21 @@ impl Supervisor<'_> {
         owners.extend(former);
         owners.sort_by_key(|owner| owner.word());
         owners.dedup();
+        let mut dead = Vec::new();
         for owner in owners.into_iter().filter(|owner| *owner != self.shared.owner) {
-            if let Ok(Verdict::Dead(dead)) = self.member.processes().convict(owner)
+            if let Ok(Verdict::Dead(one)) = self.member.processes().convict(owner)
                 && (Some(owner) == former || self.is_of_this_service(owner))
             {
-                self.put_away(dead, Cause::Unknown, 0);
+                dead.push(one);
             }
+        }
+        // What a worker had in hand may be in a lane that the former supervisor died with: lanes of
+        // all first, before a monitor that says so is reset.
+        for one in &dead {
+            self.recover_lanes(*one, Cause::Unknown, 0);
+        }
+        for one in dead {
+            self.put_away(one, Cause::Unknown, 0);
         }
         for place in 0..self.places.len() {
             self.look_for_worker(place);
@@ -410,25 +419,23 @@ impl Supervisor<'_> {
 
     /// Recovers all that a dead one had.
     fn put_away(&mut self, dead: Dead<OwnerId>, cause: Cause, pid: u32) {
+        self.put_away_lanes(dead, cause, pid);
+        self.lanes.recover_client(dead, self.member);
+        self.clear(dead);
+    }
+
+    /// Recovers the lanes that a dead one had ends of; which places were its.
+    fn recover_lanes(&mut self, dead: Dead<OwnerId>, cause: Cause, pid: u32) -> Vec<u32> {
         let workers = self.shared.control.layout.workers();
-        let theirs: Vec<u32> = workers
-            .owners()
-            .filter_map(|(place, owner)| (owner == dead.id()).then_some(place))
-            .collect();
+        let theirs = workers.owners().filter(|(_, owner)| *owner == dead.id());
+        let theirs: Vec<u32> = theirs.map(|(place, _)| place).collect();
         let entry = theirs.first().and_then(|place| workers.read(*place).ok().flatten());
         let pid = if pid == 0 { entry.map_or(0, |found| found.entry.pid) } else { pid };
         let casualty = Casualty { dead, cause, place: theirs.first().copied(), pid };
         let tally = self.lanes.recover(&casualty, self.member, &mut self.letters);
-        for place in theirs {
-            if let Some(monitor) = self.shared.control.layout.monitor(place) {
-                monitor.recover_writer(dead).reset();
-            }
-        }
-        let _ = workers.release_all_of(dead, self.shared.owner);
         self.count(SupervisorCount::Poisoned, tally.poisoned);
         self.count(SupervisorCount::LettersLost, tally.lost);
-        self.lanes.recover_client(dead, self.member);
-        self.clear(dead);
+        theirs
     }
 
     /// Gives the record of a dead one back.
@@ -484,19 +491,14 @@ impl Supervisor<'_> {
 
     /// The urgent part of [`put_away`](Self::put_away).
     fn put_away_lanes(&mut self, dead: Dead<OwnerId>, cause: Cause, pid: u32) {
+        let theirs = self.recover_lanes(dead, cause, pid);
         let control = &self.shared.control.layout;
-        let theirs = control.workers().owners().filter(|(_, owner)| *owner == dead.id());
-        let theirs: Vec<u32> = theirs.map(|(place, _)| place).collect();
-        let casualty = Casualty { dead, cause, place: theirs.first().copied(), pid };
-        let tally = self.lanes.recover(&casualty, self.member, &mut self.letters);
         for place in theirs {
             if let Some(monitor) = control.monitor(place) {
                 monitor.recover_writer(dead).reset();
             }
         }
         let _ = control.workers().release_all_of(dead, self.shared.owner);
-        self.count(SupervisorCount::Poisoned, tally.poisoned);
-        self.count(SupervisorCount::LettersLost, tally.lost);
     }
 
     /// Gives back the records of a process that died before it had claimed its place.
@@ -504,6 +506,7 @@ impl Supervisor<'_> {
         if pid == 0 {
             return;
         }
+        adopt::clear_silent(self.member);
         let Ok(Some(own)) = self.member.processes().process(self.shared.owner) else { return };
         let table = self.member.processes();
         let theirs: Vec<OwnerId> = table

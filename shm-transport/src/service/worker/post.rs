@@ -209,8 +209,6 @@ fn take(
         }
         other => other,
     };
-    let (bells, ()) =
-        BellsMapped::open(domain, service, |_, _| Ok::<_, WorkerError>(())).map_err(missing)?;
     let begun = Instant::now();
     loop {
         let opened = ControlMapped::open(domain, service, |segment, layout| {
@@ -225,6 +223,15 @@ fn take(
         });
         match opened {
             Ok((control, mut slot)) => {
+                // After the control segment, which is closing before they lose their name: if it
+                // is not by now they are its own, and not those of a service that was before.
+                let opened = BellsMapped::open(domain, service, |_, _| Ok::<_, WorkerError>(()));
+                let (bells, ()) = opened.map_err(missing)?;
+                let confirmed = control.layout.segment().confirm();
+                confirmed.map_err(|error| {
+                    let path = control.segment.path().into();
+                    WorkerError::Layout { path, error }
+                })?;
                 if bells.layout.bells().places() != control.layout.shape().workers() {
                     let what = "bells of another service than the control segment";
                     let error = shm_primitives::segment::SegmentError::Impossible(what);

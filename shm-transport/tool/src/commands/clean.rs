@@ -3,7 +3,8 @@
 use crate::cli::{Clean, Global};
 use crate::failure::Failure;
 use crate::look::{
-    self, Header, Life, LookError, MEMBERS, Members, NodeRow, REGISTRY, Seen, Snapshot, short,
+    self, Header, Life, LookError, MEMBERS, Members, NodeRow, REGISTRY, Seen, ServiceFiles,
+    Snapshot, short,
 };
 use crate::output::{self, BAD, Cell, FAINT, GOOD, HEADING, Report, Table, WARNING};
 use serde::Serialize;
@@ -13,7 +14,8 @@ use shm_primitives::sync::{AtomicU32, Ordering::Relaxed};
 use shm_transport::domain::{Domain, SegmentName};
 use shm_transport::node::sweep::{Swept, sweep};
 use shm_transport::segment::{OpenOptions, Segment, SegmentError};
-use std::collections::BTreeSet;
+use shm_transport::service::view::{self, Part, part_of};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 /// Bytes of a segment that are read to find its owner.
@@ -46,6 +48,9 @@ pub struct Item {
     pub why: String,
     #[serde(skip)]
     owner: Option<OwnerId>,
+    /// The service that goes as a whole, or not at all.
+    #[serde(skip)]
+    service: Option<String>,
     /// Which file it is.
     #[serde(skip)]
     inode: u64,
@@ -73,7 +78,7 @@ pub fn run(global: &Global, options: &Clean) -> Result<(), Failure> {
     let domains = if options.all { own_domains(global)? } else { vec![global.domain()?] };
     let mut cleaning = Cleaning { done: options.yes, domains: Vec::new() };
     for domain in domains {
-        let (mut items, mut also) = (plan(&domain)?, Vec::new());
+        let (mut items, mut also) = (plan(&domain, options.letters)?, Vec::new());
         if options.yes {
             also = carry_out(&domain, &mut items);
         }
@@ -82,6 +87,14 @@ pub fn run(global: &Global, options: &Clean) -> Result<(), Failure> {
     output::print(global, options.format, &cleaning)?;
     let mut items = cleaning.domains.iter().flat_map(|domain| &domain.items);
     if items.any(|item| item.fate == Fate::Failed) { Err(Failure::Unhealthy) } else { Ok(()) }
+}
+
+/// Removes all that the dead left in a domain, dead letters too, as far as that is possible now.
+pub fn remove_dead(domain: &Domain) {
+    match plan(domain, true) {
+        Ok(mut items) => drop(carry_out(domain, &mut items)),
+        Err(_) => drop(sweep(domain, false)),
+    }
 }
 
 /// The domains of this user in the directory.
@@ -99,8 +112,9 @@ fn own_domains(global: &Global) -> Result<Vec<Domain>, Failure> {
     names.into_iter().map(domain).collect()
 }
 
-/// The segments of a domain, and which of them are of the dead. The members are the last.
-pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
+/// The segments of a domain, and which of them are of the dead; with `letters` also dead letters
+/// that nobody keeps. The members are the last.
+pub fn plan(domain: &Domain, letters: bool) -> Result<Vec<Item>, Failure> {
     let directory = domain.directory();
     let segments = domain.segments().map_err(|error| {
         Failure::because(format!("cannot read {}: {error}", directory.display()))
@@ -118,8 +132,11 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
         };
         let segment = name.as_str().to_owned();
         let Seen { resident, inode, .. } = seen;
-        items.push(Item { segment, resident, fate: Fate::Kept, why, owner, inode });
+        items.push(Item { segment, resident, fate: Fate::Kept, why, owner, service: None, inode });
     }
+    let services = services(domain)?;
+    let owners: BTreeMap<_, _> =
+        services.iter().map(|(name, files)| (name, files.owners())).collect();
     // After all that names an id.
     let path = domain.path_of(&SegmentName::new(MEMBERS)?);
     let members = Members::at(&path);
@@ -142,6 +159,11 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
             Err(error) => (Fate::Kept, format!("nothing proves its owner {id} dead: {error}")),
         };
     }
+    for (name, files) in &services {
+        let found = owners[name].as_ref().map(Vec::as_slice).map_err(ToString::to_string);
+        let living = living(found, members.as_ref().ok().and_then(Option::as_ref));
+        plan_service(&mut items, name, files, &living, letters);
+    }
     if let Some(item) = items.iter_mut().find(|item| item.segment == REGISTRY) {
         let nodes = look::nodes(&domain.path_of(&SegmentName::new(REGISTRY)?));
         (item.fate, item.why) = registry(nodes, members.as_ref().ok().and_then(Option::as_ref));
@@ -163,6 +185,125 @@ pub fn plan(domain: &Domain) -> Result<Vec<Item>, Failure> {
         };
     }
     Ok(items)
+}
+
+/// The services of a domain.
+fn services(domain: &Domain) -> io::Result<BTreeMap<String, ServiceFiles>> {
+    let found = domain.segments()?.flatten().map(|name| {
+        let path = domain.path_of(&name);
+        (name, path)
+    });
+    Ok(ServiceFiles::among(found))
+}
+
+/// Why a service is not a dead one: who of it lives; `None` if nobody does.
+fn living(owners: Result<&[OwnerId], String>, members: Option<&Members>) -> Option<String> {
+    let owners = match owners {
+        Ok(owners) => owners,
+        Err(error) => return Some(error),
+    };
+    let Some(members) = members else {
+        return owners.first().map(|_| "the domain has no members: nothing proves it dead".into());
+    };
+    let of = |life| owners.iter().filter(|owner| members.life(**owner) == life).count();
+    match (of(Life::Alive), of(Life::Unknown)) {
+        (0, 0) => None,
+        (0, unknown) => {
+            let are = output::plural(unknown, "process is", "processes are");
+            Some(format!("{are} in it that the domain never had"))
+        }
+        (alive, _) => Some(output::plural(alive, "process of it lives", "processes of it live")),
+    }
+}
+
+/// What is to become of a service's segments: all of them are left to its processes while there is
+/// one, for it serves on without a supervisor, and the next server goes on with it.
+fn plan_service(
+    items: &mut [Item],
+    name: &str,
+    files: &ServiceFiles,
+    living: &Option<String>,
+    letters: bool,
+) {
+    let service = output::harmless(name);
+    for item in items {
+        let part = SegmentName::new(&item.segment).ok().and_then(|name| part_of(&name));
+        let Some((found, part)) = part else { continue };
+        if found != name {
+            continue;
+        }
+        if part == Part::Letters {
+            (item.fate, item.why) = match (living, files.letters.as_deref().map(look::letters)) {
+                (Some(living), _) => (Fate::Kept, format!("service {service}: {living}")),
+                (None, Some(Ok(Some(found)))) if !found.is_empty() && !letters => {
+                    let found = output::plural(found.len(), "dead letter", "dead letters");
+                    (Fate::Kept, format!("{found}: see `shm dlq`; they go with --letters"))
+                }
+                (None, Some(Ok(_))) => (Fate::Dead, format!("nobody keeps letters of {service}")),
+                (None, Some(Err(error))) => (Fate::Kept, error.to_string()),
+                (None, None) => continue,
+            };
+        } else if files.control.is_some() {
+            item.service = Some(name.into());
+            (item.fate, item.why) = match living {
+                Some(living) => (Fate::Kept, format!("service {service}: {living}")),
+                None => (Fate::Dead, format!("nobody of service {service} lives")),
+            };
+        }
+        // What is left of a service that is gone is judged by its owner alone.
+    }
+}
+
+/// Removes what there is of a dead service but its letters, the control segment last: while its
+/// lock is held no server, worker or client can come in.
+fn remove_service(domain: &Domain, name: &str) -> Result<bool, Failure> {
+    let is_dead = || -> Result<bool, Failure> {
+        let files = services(domain)?.remove(name).unwrap_or_default();
+        let owners = files.owners()?;
+        let members = Members::at(&domain.path_of(&SegmentName::new(MEMBERS)?))?;
+        Ok(living(Ok(&owners), members.as_ref()).is_none())
+    };
+    let unlink = |part, may_go: &dyn Fn() -> Result<bool, Failure>| {
+        let segment = view::segment_of(name, part)?;
+        let removed =
+            Segment::unlink(domain, &segment, OpenOptions::new(HEADER), |_| match may_go() {
+                Ok(may_go) => Ok::<_, Removing>(may_go),
+                Err(failure) => Err(Removing::Failed(failure)),
+            });
+        match removed {
+            Ok(removed) => Ok(removed),
+            Err(Removing::Segment(SegmentError::NotFound { .. })) => Ok(true),
+            Err(Removing::Segment(error)) => Err(error.into()),
+            Err(Removing::Failed(failure)) => Err(failure),
+        }
+    };
+    unlink(Part::Control, &|| {
+        // Clients come in by the bells: once more, under their lock. There may be none.
+        if !is_dead()? || !unlink(Part::Bells, &is_dead)? {
+            return Ok(false);
+        }
+        for segment in domain.segments()?.flatten() {
+            match part_of(&segment) {
+                Some((found, part @ Part::Client { .. })) if found == name => {
+                    unlink(part, &|| Ok(true))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// Why a segment of a service was not removed.
+enum Removing {
+    Segment(SegmentError),
+    Failed(Failure),
+}
+
+impl From<SegmentError> for Removing {
+    fn from(error: SegmentError) -> Self {
+        Self::Segment(error)
+    }
 }
 
 /// What is to become of the registry, which nobody owns.
@@ -198,6 +339,26 @@ fn is_node_s(segment: &str) -> bool {
 fn carry_out(domain: &Domain, items: &mut [Item]) -> Vec<String> {
     let dead = |item: &&mut Item| item.fate == Fate::Dead;
     let mut failed = false;
+    let dead_services: BTreeSet<_> = items
+        .iter()
+        .filter(|item| item.fate == Fate::Dead)
+        .filter_map(|it| it.service.clone())
+        .collect();
+    for service in dead_services {
+        let removed = remove_service(domain, &service);
+        failed |= removed.is_err();
+        let of_it = items.iter_mut().filter(|item| item.service.as_ref() == Some(&service));
+        for item in of_it {
+            match &removed {
+                _ if !is_there(domain, item) => item.fate = Fate::Removed,
+                Ok(_) => (item.fate, item.why) = (Fate::Kept, "somebody came meanwhile".into()),
+                Err(error) => {
+                    let why = error.message().unwrap_or_default();
+                    (item.fate, item.why) = (Fate::Failed, why);
+                }
+            }
+        }
+    }
     for item in items.iter_mut().filter(dead) {
         if item.segment == MEMBERS || is_node_s(&item.segment) {
             continue;
@@ -253,14 +414,14 @@ fn is_there(domain: &Domain, item: &Item) -> bool {
 
 /// Takes the name of a dead one's segment away, unless it has become another's.
 fn remove(domain: &Domain, item: &Item) -> Result<bool, SegmentError> {
-    let Some(owner) = item.owner else { return Ok(false) };
+    let owner = item.owner.map_or(0, OwnerId::word);
     let name = SegmentName::new(&item.segment)?;
     let removed = Segment::unlink(domain, &name, OpenOptions::new(HEADER), |segment| {
         let words = AtomicU32::slice_at(&segment.region(), HEADER / 4);
         let words = words.map_err(|error| segment.refused(error))?;
         // Dead once is dead for ever. Nobody can take the segment over meanwhile but one who has
         // it open already, and that shows in this word.
-        Ok::<_, SegmentError>(words[OWNER].load(Relaxed) == owner.word())
+        Ok::<_, SegmentError>(words[OWNER].load(Relaxed) == owner)
     });
     match removed {
         Err(SegmentError::NotFound { .. }) => Ok(true),

@@ -3,8 +3,8 @@
 use crate::cli::{Global, List};
 use crate::failure::Failure;
 use crate::look::{
-    Header, Life, LookError, MEMBERS, MemberRow, Members, NodeRow, REGISTRY, Seen, Snapshot, nodes,
-    short,
+    Header, Life, LookError, MEMBERS, MemberRow, Members, NodeRow, REGISTRY, Seen, ServiceFiles,
+    ServiceNow, Snapshot, WorkerNow, nodes, service, short,
 };
 use crate::output::{self, BAD, Cell, FAINT, GOOD, HEADING, Report, Table, WARNING};
 use serde::Serialize;
@@ -33,6 +33,7 @@ struct DomainRow {
     segments: Vec<SegmentRow>,
     members: Vec<MemberRow>,
     nodes: Vec<NodeRow>,
+    services: Vec<ServiceNow>,
     /// What could not be looked at, or is not as it should be.
     notes: Vec<String>,
 }
@@ -99,6 +100,13 @@ fn look(whose: Whose, name: &str, mut files: Vec<DomainFile>) -> DomainRow {
         }
         None => Vec::new(),
     };
+    let found = files.iter().map(|file| (file.segment.clone(), file.path.clone()));
+    let mut errors = Vec::new();
+    let mut services: Vec<_> = ServiceFiles::among(found)
+        .iter()
+        .filter_map(|(name, files)| service(name, files, &mut errors))
+        .collect();
+    errors.iter().for_each(|error| note(&mut notes, error));
     // After everything that names an id.
     let members = match of(MEMBERS).map(|file| Members::at(&file.path)) {
         Some(Ok(found)) => found,
@@ -115,10 +123,13 @@ fn look(whose: Whose, name: &str, mut files: Vec<DomainFile>) -> DomainRow {
         for node in &mut nodes {
             node.judge(members);
         }
+        for service in &mut services {
+            service.judge(members);
+        }
     }
     let members = members.map_or_else(Vec::new, |members| members.rows());
     let (name, whose) = (name.into(), whose.to_string());
-    DomainRow { name, whose, segments, members, nodes, notes }
+    DomainRow { name, whose, segments, members, nodes, services, notes }
 }
 
 /// One segment's row; `None` if it is gone by now.
@@ -246,6 +257,9 @@ impl DomainRow {
             }
             table.show(page)?;
         }
+        for service in &self.services {
+            show_service(page, service)?;
+        }
         if !self.members.is_empty() {
             let mut table = Table::new(["MEMBER", "NAME", "PID", "STATE", "HEARTBEAT"]);
             for member in &self.members {
@@ -268,6 +282,76 @@ impl DomainRow {
             writeln!(page, "  {WARNING}note{WARNING:#}: {note}")?;
         }
         Ok(())
+    }
+}
+
+/// A service and its places of workers.
+fn show_service(page: &mut dyn Write, service: &ServiceNow) -> io::Result<()> {
+    let ServiceNow { name, state, supervisor, clients, clients_dead, letters, .. } = service;
+    let name = output::harmless(name);
+    write!(page, "  {HEADING}service {name}{HEADING:#}: ")?;
+    if *state != "ready" {
+        write!(page, "{WARNING}{state}{WARNING:#}, ")?;
+    }
+    match supervisor {
+        Some(it) => {
+            let style = style_of(it.state);
+            let pid = it.pid.map_or_else(|| it.id.clone(), |pid| pid.to_string());
+            write!(page, "supervisor {pid} {style}{}{style:#}", it.state.text())?;
+        }
+        None => write!(page, "{WARNING}no supervisor{WARNING:#}")?,
+    }
+    write!(page, ", {}", output::plural(*clients, "client", "clients"))?;
+    if *clients_dead > 0 {
+        write!(page, " ({BAD}{clients_dead} dead{BAD:#})")?;
+    }
+    if *letters > 0 {
+        let letters = output::plural(*letters, "dead letter", "dead letters");
+        write!(page, ", {WARNING}{letters}{WARNING:#}")?;
+    }
+    writeln!(page, ", {}", output::bytes(service.resident))?;
+    if service.workers.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new([
+        "PLACE",
+        "GROUP",
+        "CONDITION",
+        "PID",
+        "STATE",
+        "QUEUED",
+        "RESTARTS",
+        "LAST DEATH",
+    ]);
+    for place in &service.workers {
+        let WorkerNow { condition, worker, queued, restarts, last_death, .. } = place;
+        let (pid, state) = match worker {
+            Some(it) => (
+                it.pid.map_or_else(|| it.id.clone(), |pid| pid.to_string()),
+                Cell::new(it.state.text()).style(style_of(it.state)),
+            ),
+            None => ("-".into(), Cell::new("-").style(FAINT)),
+        };
+        table.row([
+            Cell::number(place.place),
+            Cell::new(place.group),
+            Cell::new(condition).style(style_of_condition(condition)),
+            Cell::number(pid),
+            state,
+            Cell::number(queued),
+            Cell::number(restarts),
+            Cell::new(last_death.as_deref().unwrap_or("-")).style(FAINT),
+        ]);
+    }
+    table.show(page)
+}
+
+/// How a place's condition is shown.
+pub fn style_of_condition(condition: &str) -> anstyle::Style {
+    match condition {
+        "up" => GOOD,
+        "failed" => BAD,
+        _ => WARNING,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::cli::{Global, Metrics};
 use crate::failure::Failure;
-use crate::look::{DomainNow, Life, NodeReading, Survey};
+use crate::look::{DomainNow, Life, NodeReading, ServiceNow, Survey, WorkerNow};
 use crate::output;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -146,6 +146,89 @@ const NODES: [(&str, &str, &str, &str, Of); 14] = [
     ),
 ];
 
+/// A value of one kind of all services, and of all their places of workers.
+type OfService = fn(&ServiceNow) -> f64;
+type OfPlace = fn(&WorkerNow) -> f64;
+
+/// The families of services: name, type, unit, help, value.
+const SERVICES: [(&str, &str, &str, &str, OfService); 9] = [
+    ("shm_service_supervised", "gauge", "", "1 if a living server looks after it.", |service| {
+        f64::from(u8::from(service.is_supervised()))
+    }),
+    ("shm_service_workers_up", "gauge", "", "Workers that serve.", |service| service.up() as f64),
+    ("shm_service_clients", "gauge", "", "Clients that are connected.", |service| {
+        service.clients as f64
+    }),
+    ("shm_service_crashes", "counter", "", "Workers that died unasked.", |service| {
+        service.crashes as f64
+    }),
+    ("shm_service_poisoned_calls", "counter", "calls", "Calls whose worker died.", |service| {
+        service.poisoned as f64
+    }),
+    ("shm_service_kills", "counter", "", "Workers killed because they hung.", |service| {
+        service.kills as f64
+    }),
+    ("shm_service_letters", "gauge", "", "Dead letters.", |service| service.letters as f64),
+    ("shm_service_lost_letters", "counter", "letters", "Dead letters without room.", |service| {
+        service.letters_lost as f64
+    }),
+    ("shm_service_resident_bytes", "gauge", "bytes", "Memory of its segments.", |service| {
+        service.resident as f64
+    }),
+];
+
+/// The same of places.
+const PLACES: [(&str, &str, &str, &str, OfPlace); 6] = [
+    ("shm_worker_processed_calls", "counter", "calls", "Calls answered.", |place| {
+        place.processed as f64
+    }),
+    ("shm_worker_failed_calls", "counter", "calls", "Calls that failed, of those.", |place| {
+        place.failed as f64
+    }),
+    ("shm_worker_busy_seconds", "counter", "seconds", "Time in handlers.", |place| {
+        place.busy_seconds
+    }),
+    ("shm_worker_queued_calls", "gauge", "calls", "Calls that wait, as it said last.", |place| {
+        f64::from(place.queued)
+    }),
+    // A gauge: it begins anew with the service, whatever the supervisor writes.
+    ("shm_worker_restarts", "gauge", "", "Workers started as the last had died.", |place| {
+        f64::from(place.restarts)
+    }),
+    ("shm_worker_up", "gauge", "", "1 if the supervisor says that it serves.", |place| {
+        f64::from(u8::from(place.condition == "up"))
+    }),
+];
+
+/// The families of services and of their workers.
+fn services(text: &mut String, domain: &str, services: &[ServiceNow]) {
+    for (name, kind, unit, help, of) in SERVICES {
+        family(text, name, kind, unit, help);
+        let total = if kind == "counter" { "_total" } else { "" };
+        for service in services {
+            let (label, value) = (escaped(&service.name), of(service));
+            let _ =
+                writeln!(text, "{name}{total}{{domain=\"{domain}\",service=\"{label}\"}} {value}");
+        }
+    }
+    for (name, kind, unit, help, of) in PLACES {
+        family(text, name, kind, unit, help);
+        let total = if kind == "counter" { "_total" } else { "" };
+        for service in services {
+            let label = escaped(&service.name);
+            for place in &service.workers {
+                let WorkerNow { place: number, group, .. } = place;
+                let _ = writeln!(
+                    text,
+                    "{name}{total}{{domain=\"{domain}\",service=\"{label}\",\
+                     place=\"{number}\",group=\"{group}\"}} {}",
+                    of(place)
+                );
+            }
+        }
+    }
+}
+
 /// The whole text.
 fn text(domain: &str, now: &DomainNow) -> String {
     let mut text = String::new();
@@ -161,6 +244,7 @@ fn text(domain: &str, now: &DomainNow) -> String {
                 writeln!(text, "{name}{total}{{domain=\"{domain}\",node=\"{node_name}\"}} {value}");
         }
     }
+    services(&mut text, &domain, &now.services);
     family(&mut text, "shm_members", "gauge", "", "Processes of the domain.");
     for (state, count) in [("alive", now.members_alive), ("dead", now.members_dead)] {
         let _ = writeln!(text, "shm_members{{domain=\"{domain}\",state=\"{state}\"}} {count}");
@@ -201,6 +285,12 @@ mod tests {
         for (name, kind, unit, help, _) in NODES {
             assert!(unit.is_empty() || name.ends_with(&format!("_{unit}")), "{name}");
             assert!(matches!(kind, "gauge" | "counter") && help.ends_with('.'), "{name}");
+        }
+        let services = SERVICES.map(|(name, _, unit, ..)| (name, unit));
+        for (name, unit) in
+            services.into_iter().chain(PLACES.map(|(name, _, unit, ..)| (name, unit)))
+        {
+            assert!(unit.is_empty() || name.ends_with(&format!("_{unit}")), "{name}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod clean;
 mod demo;
+mod dlq;
 mod doctor;
 mod inspect;
 mod joining;
@@ -39,6 +40,7 @@ fn run_for_others(cli: Cli) -> Result<(), Failure> {
         Command::Inspect(options) => inspect::run(&global, &options),
         Command::Clean(options) => clean::run(&global, &options),
         Command::Demo(options) => demo::run(&global, &options),
+        Command::Dlq(options) => dlq::run(&global, &options),
         Command::Doctor(format) => doctor::run(&global, format),
         Command::Top(options) => top::run(&global, &options),
         Command::Metrics(options) => metrics::run(&global, &options),

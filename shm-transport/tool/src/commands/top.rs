@@ -1,8 +1,8 @@
-//! `shm top`: who sends how much, and what waits.
+//! `shm top`: who sends and answers how much, and what waits.
 
 use crate::cli::{Global, Top};
 use crate::failure::Failure;
-use crate::look::{DomainNow, Life, NodeReading, Survey};
+use crate::look::{DomainNow, Life, NodeReading, ServiceNow, Survey};
 use crate::output::{self, BAD, Cell, FAINT, HEADING, Table, WARNING};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -25,6 +25,26 @@ struct Interval<'r> {
     now: &'r DomainNow,
     /// In the order of the nodes.
     rates: Vec<Rates>,
+    /// In the order of the services.
+    calls: Vec<Calls>,
+}
+
+/// What a service did, a second.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Calls {
+    processed: f64,
+    failed: f64,
+}
+
+impl Calls {
+    fn between(before: &ServiceNow, after: &ServiceNow, seconds: f64) -> Self {
+        let rate =
+            |of: fn(&ServiceNow) -> u64| of(after).saturating_sub(of(before)) as f64 / seconds;
+        Self {
+            processed: rate(|service| service.sum(|place| place.processed)),
+            failed: rate(|service| service.sum(|place| place.failed)),
+        }
+    }
 }
 
 /// What a node did, a second.
@@ -72,7 +92,13 @@ pub fn run(global: &Global, options: &Top) -> Result<(), Failure> {
             None => Rates::default(),
         });
         let rates = rates.collect();
-        let interval = Interval { domain: &name, seconds, silent_after_ms, rates, now: &now };
+        let calls = now.services.iter().map(|service| {
+            let known = before.services.iter().find(|before| before.name == service.name);
+            known.map_or(Calls::default(), |before| Calls::between(before, service, seconds))
+        });
+        let calls = calls.collect();
+        let interval =
+            Interval { domain: &name, seconds, silent_after_ms, rates, calls, now: &now };
         let mut page = Vec::new();
         if options.format.json {
             serde_json::to_writer(&mut page, &interval)?;
@@ -97,7 +123,7 @@ pub fn run(global: &Global, options: &Top) -> Result<(), Failure> {
 impl Interval<'_> {
     fn show(&self, page: &mut dyn Write) -> std::io::Result<()> {
         let Self { domain, now, rates, .. } = self;
-        let DomainNow { nodes, members_alive, members_dead, segments, resident } = now;
+        let DomainNow { nodes, members_alive, members_dead, segments, resident, .. } = now;
         write!(
             page,
             "{HEADING}domain {domain}{HEADING:#}: {}, {}, {} in {}",
@@ -110,6 +136,9 @@ impl Interval<'_> {
             write!(page, "; {BAD}{members_dead} dead{BAD:#}, see `shm clean`")?;
         }
         writeln!(page)?;
+        if nodes.is_empty() && !now.services.is_empty() {
+            return self.show_services(page);
+        }
         let mut table = Table::new([
             "NODE",
             "PID",
@@ -146,6 +175,48 @@ impl Interval<'_> {
                 Cell::number(now.counts.dropped).style(dropped),
                 Cell::number(now.lanes),
                 Cell::number(lanes_out),
+            ]);
+        }
+        table.show(page)?;
+        self.show_services(page)
+    }
+
+    fn show_services(&self, page: &mut dyn Write) -> std::io::Result<()> {
+        if self.now.services.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new([
+            "SERVICE",
+            "SUPERVISOR",
+            "WORKERS",
+            "CALLS/s",
+            "FAILED/s",
+            "QUEUED",
+            "CLIENTS",
+            "CRASHES",
+            "LETTERS",
+        ]);
+        for (service, calls) in self.now.services.iter().zip(&self.calls) {
+            let supervisor = match &service.supervisor {
+                Some(it) => Cell::new(it.state.text()).style(super::list::style_of(it.state)),
+                None => Cell::new("nobody").style(WARNING),
+            };
+            let (up, all) = (service.up(), service.workers.len());
+            let workers = Cell::number(format!("{up} of {all}"));
+            let some = |number: u64, style| {
+                Cell::number(number).style(if number > 0 { style } else { FAINT })
+            };
+            let failed = if calls.failed > 0.0 { BAD } else { FAINT };
+            table.row([
+                Cell::new(&service.name),
+                supervisor,
+                if up < all { workers.style(WARNING) } else { workers },
+                Cell::number(output::count(calls.processed)),
+                Cell::number(output::count(calls.failed)).style(failed),
+                Cell::number(service.sum(|place| place.queued.into())),
+                Cell::number(service.clients),
+                some(service.crashes, BAD),
+                some(service.letters as u64, WARNING),
             ]);
         }
         table.show(page)

@@ -1,7 +1,8 @@
 //! A whole domain, looked at again and again.
 
 use super::{
-    Life, LookError, MEMBERS, Members, NodeFile, NodeNow, NodeRow, REGISTRY, nodes, short,
+    Life, LookError, MEMBERS, Members, NodeFile, NodeNow, NodeRow, REGISTRY, ServiceFiles,
+    ServiceNow, nodes, service, short,
 };
 use serde::Serialize;
 use shm_primitives::identity::OwnerId;
@@ -23,6 +24,7 @@ pub struct Survey {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DomainNow {
     pub nodes: Vec<NodeReading>,
+    pub services: Vec<ServiceNow>,
     pub members_alive: usize,
     pub members_dead: usize,
     pub segments: usize,
@@ -56,7 +58,7 @@ impl Survey {
     /// Looks once more. What cannot be looked at is left out, or zero.
     pub fn look(&mut self) -> io::Result<DomainNow> {
         let mut all = DomainNow::default();
-        let mut there = Vec::new();
+        let (mut there, mut segments) = (Vec::new(), Vec::new());
         for name in self.domain.segments()? {
             let name = name?;
             all.segments += 1;
@@ -64,8 +66,14 @@ impl Survey {
             all.resident += super::Seen::at(&path).map_or(0, |seen| seen.resident);
             if name.as_str().starts_with(NODE) {
                 there.push(name);
+            } else {
+                segments.push((name, path));
             }
         }
+        let services = ServiceFiles::among(segments.into_iter());
+        let services =
+            services.iter().filter_map(|(name, files)| service(name, files, &mut Vec::new()));
+        all.services = services.collect();
         self.open.retain(|name, file| there.contains(name) && file.is_current());
         for name in there {
             if let std::collections::hash_map::Entry::Vacant(place) = self.open.entry(name)
@@ -90,6 +98,9 @@ impl Survey {
                     Life::Dead => all.members_dead += 1,
                     Life::Unknown => {}
                 }
+            }
+            for service in &mut all.services {
+                service.judge(members);
             }
         }
         let mut lanes_out = HashMap::<OwnerId, u32>::new();

@@ -2,6 +2,9 @@
 
 use super::*;
 use shm_primitives::layout::service::{ClientEntry, Condition, Orders};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 #[test]
 fn there_is_no_service() {
@@ -155,6 +158,28 @@ fn used_up() {
     stop(&bare, 0, worker);
 }
 
+/// A call that was given up does not give up the one whose id ends alike.
+#[test]
+fn ids_that_end_alike() {
+    use shm_primitives::message::SeqId;
+    let bare = Bare::new(SHAPE);
+    let gate = Gate::default();
+    let worker = start(&bare, 0, &gate);
+    let client = connect(&bare);
+    let former = client.call_async(GATED, b"", Priority::Low).unwrap();
+    let counter = SeqId::from_raw(former.seq().unwrap()).unwrap().counter();
+    gate.meet();
+    drop(former);
+    gate.open();
+    client.connected(None).unwrap().calls.jump(counter + (1 << 32));
+    let call = client.call_async(ECHO, b"mine", Priority::Low).unwrap();
+    let id = SeqId::from_raw(call.seq().unwrap()).unwrap();
+    assert_eq!(id.counter(), counter + (1 << 32));
+    assert_eq!(call.wait(LONG).unwrap(), b"mine");
+    drop(client);
+    stop(&bare, 0, worker);
+}
+
 /// The segment of a client that died under a former service of that name is in nobody's way.
 #[test]
 fn a_dead_ones_segment() {
@@ -175,13 +200,37 @@ fn a_dead_ones_segment() {
     assert_eq!(bare.bells.layout.clients().owner(0), Some(client.family.owner()));
 }
 
+/// Nor are files that are no segments, with such names: they stay, and others are found.
+#[test]
+fn what_is_no_segment_is_passed_over() {
+    use crate::service::name::client_of;
+    for clients in [8, 1] {
+        let bare = Bare::new(SHAPE.clients(clients));
+        bare.run(0, 1);
+        let path = |tenancy| bare.domain.path_of(&client_of(&bare.service, 0, tenancy));
+        // A foreign one, one of a wrong length, and one that is empty.
+        for (tenancy, length) in [(1, 8192), (2, 8191), (3, 0)] {
+            std::fs::write(path(tenancy), vec![7; length]).unwrap();
+        }
+        let client = connect(&bare);
+        let places = bare.bells.layout.clients();
+        let mine: Vec<u32> = places.owners().map(|(place, _)| place).collect();
+        // The next place, or, with one alone, the next of its tenancies that has no file.
+        assert_eq!(mine, [u32::from(clients != 1)]);
+        drop(client);
+        assert!((1..=3).all(|tenancy| path(tenancy).exists()));
+    }
+}
+
 /// A child has none of it.
 #[test]
 fn forked() {
     let bare = Bare::new(SHAPE);
     let worker = start(&bare, 0, &Gate::default());
     let client = connect(&bare);
-    let call = client.call_async(ECHO, b"parent", Priority::Low);
+    let mut call = client.call_async(ECHO, b"parent", Priority::Low);
+    let mut batch = client.batch(Priority::Low).unwrap();
+    batch.add(ECHO, b"before").unwrap();
     // SAFETY: the child makes no use of what other threads may have locked, and ends at once.
     let child = unsafe { libc::fork() };
     if child == 0 {
@@ -193,6 +242,21 @@ fn forked() {
             && forked(client.call_async(ECHO, b"", Priority::Low).map(drop))
             && forked(client.batch(Priority::Low).map(drop))
             && !client.is_connected();
+        let context = &mut Context::from_waker(Waker::noop());
+        let right = right
+            && call.as_mut().is_ok_and(|call| {
+                call.progress().is_none()
+                    && call.wait_progress(LONG).is_none()
+                    && call.try_wait().is_some_and(|it| forked(it.map(drop)))
+                    && call.wait_for(LONG).is_some_and(|it| forked(it.map(drop)))
+                    && forked(call.wait_mut(LONG).map(drop))
+                    && match Pin::new(call).poll(context) {
+                        Poll::Ready(it) => forked(it.map(drop)),
+                        Poll::Pending => false,
+                    }
+            })
+            && forked(batch.add(ECHO, b""))
+            && batch.wait(LONG).into_iter().all(|it| forked(it.map(drop)));
         client.disconnect();
         drop((call, client));
         // SAFETY: ends the child without running what belongs to its parent.
@@ -203,6 +267,8 @@ fn forked() {
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0);
     assert_eq!(call.unwrap().wait(LONG).unwrap(), b"parent");
+    let [Ok(answer)] = &batch.wait(LONG)[..] else { panic!("one call") };
+    assert_eq!(answer, b"before");
     assert_eq!(client.call(ECHO, b"still", Priority::Low, LONG).unwrap(), b"still");
     drop(client);
     stop(&bare, 0, worker);

@@ -200,6 +200,33 @@ fn no_supervisor() {
     }
 }
 
+/// And calls go to those that live, as long as the dead one has its place.
+#[test]
+fn no_supervisor_and_others_live() {
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    bare.run(1, 1);
+    let mut hand = Hand::new(&bare, 0);
+    let client = connect(&bare);
+    hand.meet(0);
+    let call = client.call_async(ECHO, b"", Priority::Low).unwrap();
+    assert_eq!(call.place(), Some(0));
+    let dead = bare.convict(hand.die(None));
+    let (control, bells, directory) = bare.orphan();
+    assert!(matches!(call.wait(LONG), Err(CallError::WorkerCrashed { .. })));
+    let send = || client.call_async(ECHO, b"", Priority::Low).unwrap();
+    let calls: Vec<_> = (0..4).map(|_| send()).collect();
+    assert!(calls.iter().all(|call| call.place() == Some(1)));
+    // Somebody has put it away.
+    let recovered = control.layout.workers().recover(dead, client.family.owner()).unwrap();
+    recovered.for_each(drop);
+    // Longer than it relies on its last look.
+    thread::sleep(SHORT);
+    assert_eq!(send().place(), Some(0));
+    drop((calls, client));
+    drop((control, bells, directory));
+}
+
 /// A call that waits behind the one that killed its worker is not taken for it; nor is one of
 /// another client.
 #[test]

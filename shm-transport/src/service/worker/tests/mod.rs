@@ -78,6 +78,44 @@ fn calls_are_answered() {
     }
 }
 
+/// A service that is made anew while a worker takes its place: it has the bells of the service that
+/// it serves, and is heard.
+#[test]
+fn bells_are_those_of_the_control_segment() {
+    use crate::segment::{OpenOptions, Segment};
+    use crate::service::mapped::{BellsMapped, ControlMapped, HEADER, MapError};
+    use crate::service::name::{bells_of, control_of};
+    let bare = Bare::new(SHAPE);
+    let names = [bells_of(&bare.service), control_of(&bare.service)];
+    let path = |name| bare.domain.path_of(name);
+    let aside = |name| path(name).with_extension("later");
+    // As if it were the one that comes later.
+    names.iter().for_each(|name| std::fs::rename(path(name), aside(name)).unwrap());
+    let (domain, service, owner) = (&bare.domain, &bare.service, bare.member.id());
+    let made = BellsMapped::create::<MapError>(domain, service, &SHAPE, owner);
+    let (_bells, _bells_word) = made.unwrap();
+    let made = ControlMapped::create(domain, service, &SHAPE, owner, |_, _| Ok::<_, MapError>(()));
+    let (_control, _control_word) = made.unwrap();
+    bare.run(0, 1);
+    let options = OpenOptions::new(HEADER);
+    let mut worker = None;
+    // Who has a segment's name in hand holds up those who open it.
+    let kept = Segment::unlink(domain, &names[1], options, |_| {
+        let assignment = bare.assignment(0, 1);
+        worker = Some(thread::spawn(move || {
+            Worker::attach(assignment)?.wait(Wait::Block).on(ECHO, echo)?.run()
+        }));
+        // Time to open whatever it opens before that.
+        thread::sleep(Duration::from_millis(200));
+        names.iter().for_each(|name| std::fs::rename(aside(name), path(name)).unwrap());
+        Ok::<_, MapError>(false)
+    });
+    assert!(!kept.unwrap());
+    bare.wait_serving(0, 1);
+    assert_eq!(bare.client().call(0, ECHO, b"x").1, b"x");
+    stop(&bare, 0, worker.unwrap());
+}
+
 /// A service of one group, either of them.
 #[test]
 fn one_group_will_do() {

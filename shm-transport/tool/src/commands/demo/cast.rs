@@ -7,11 +7,11 @@
 use super::options::Part;
 use super::talk::{Order, PATIENCE, Told};
 use crate::cli::{Global, Said};
+use crate::commands::clean::remove_dead;
 use crate::failure::Failure;
 use clap::ValueEnum;
 use shm_transport::domain::Domain;
 use shm_transport::node::Node;
-use shm_transport::node::sweep::sweep;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -67,6 +67,7 @@ impl Stage {
         command.args(["demo", "--parent", &std::process::id().to_string()]);
         match part {
             Part::Actor { name } => command.args(["actor", name]),
+            Part::Servant => command.arg("servant"),
             Part::Janitor => command.arg("janitor"),
             Part::Peer { medium, task, bytes } => {
                 command.args(["peer", &word(medium), &word(task), &bytes.to_string()])
@@ -89,7 +90,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         // What is left if something failed.
-        let _ = sweep(&self.domain, false);
+        remove_dead(&self.domain);
         if let Some(mut janitor) = self.janitor.take() {
             drop(janitor.stdin.take());
             let _ = janitor.wait();

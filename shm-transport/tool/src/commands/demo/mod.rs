@@ -19,7 +19,7 @@ pub use part::play;
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
 use crate::output::{self, FAINT, GOOD, HEADING, Report};
-use act::{Broadcasting, Company, Death, End, Meeting, Transfer};
+use act::{Broadcasting, Company, Death, End, Meeting, Service, Transfer};
 use cast::Stage;
 use check::Check;
 use measure::Measured;
@@ -41,6 +41,7 @@ struct Facts {
     file: Transfer,
     broadcast: Broadcasting,
     death: Death,
+    service: Service,
     measurements: Vec<Measured>,
     end: End,
 }
@@ -50,6 +51,10 @@ pub fn run(global: &Global, options: &Demo) -> Result<(), Failure> {
     let begun = Instant::now();
     let file = file_to_send(options)?;
     let page = Page { global, quiet: options.format.json };
+    if global.verbose == 0 {
+        // That a worker dies is no news here.
+        log::set_max_level(log::LevelFilter::Error);
+    }
     let stage = Stage::set_up(global)?;
     page.say(|page| opening(page, options))?;
 
@@ -61,6 +66,8 @@ pub fn run(global: &Global, options: &Demo) -> Result<(), Failure> {
     page.show(&broadcast)?;
     let death = act::death(&mut company, &stage)?;
     page.show(&death)?;
+    let service = act::service(&stage)?;
+    page.show(&service)?;
     let ended_well = company.leave()?;
     let measurements = if options.no_measure {
         Vec::new()
@@ -72,7 +79,7 @@ pub fn run(global: &Global, options: &Demo) -> Result<(), Failure> {
         page.say(|page| measure::notes(page, &measured))?;
         measured
     };
-    let end = act::end(&stage, ended_well, if options.no_measure { 5 } else { 6 })?;
+    let end = act::end(&stage, ended_well, if options.no_measure { 6 } else { 7 })?;
     page.show(&end)?;
 
     let facts = Facts {
@@ -84,6 +91,7 @@ pub fn run(global: &Global, options: &Demo) -> Result<(), Failure> {
         file: transfer,
         broadcast,
         death,
+        service,
         measurements,
         end,
     };
@@ -114,11 +122,10 @@ fn conclude(global: &Global, format: Format, mut facts: Facts) -> Result<(), Fai
 
 impl Facts {
     fn checks(&self) -> Vec<&Check> {
-        let Self { processes, file, broadcast, death, end, .. } = self;
-        [&processes.checks, &file.checks, &broadcast.checks, &death.checks, &end.checks]
-            .into_iter()
-            .flatten()
-            .collect()
+        let Self { processes, file, broadcast, death, service, end, .. } = self;
+        let first = [&processes.checks, &file.checks, &broadcast.checks];
+        let last = [&death.checks, &service.checks, &end.checks];
+        first.into_iter().chain(last).flatten().collect()
     }
 }
 
@@ -173,7 +180,7 @@ impl Page<'_> {
 fn opening(page: &mut dyn Write, options: &Demo) -> io::Result<()> {
     writeln!(page, "{HEADING}Messages between processes, through shared memory.{HEADING:#}")?;
     let measuring = options.seconds_per_measurement * measure::COUNT;
-    let seconds = if options.no_measure { 1 } else { measuring.as_secs() + 2 };
+    let seconds = if options.no_measure { 1 } else { measuring.as_secs() + 3 };
     writeln!(
         page,
         "{FAINT}Every process here is a real one, every line was measured just now. This takes \

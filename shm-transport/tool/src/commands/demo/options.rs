@@ -31,6 +31,8 @@ pub enum Part {
         /// The name
         name: String,
     },
+    /// A worker of the service
+    Servant,
     /// Puts everything away when its standard input ends
     Janitor,
     /// The other end of a measurement

@@ -24,7 +24,7 @@ pub fn check(directory: &Path) -> Option<Finding> {
             Some(gid) => found.of_group(gid),
             None => found,
         };
-        let Ok(plan) = clean::plan(&found) else { continue };
+        let Ok(plan) = clean::plan(&found, false) else { continue };
         let of_the_dead: u64 =
             plan.iter().filter(|item| item.fate == Fate::Dead).map(|item| item.resident).sum();
         if of_the_dead > 0 {

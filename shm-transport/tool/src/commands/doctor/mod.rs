@@ -3,6 +3,7 @@
 mod kernel;
 mod leftovers;
 mod limits;
+mod services;
 mod storage;
 
 use crate::cli::{Format, Global};
@@ -76,6 +77,7 @@ pub fn run(global: &Global, format: Format) -> Result<(), Failure> {
     checks.extend(kernel::check());
     checks.extend(storage::check(&directory));
     checks.extend(limits::check());
+    checks.extend(services::check(&directory));
     checks.extend(leftovers::check(&directory));
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     output::print(global, format, &Diagnosis { status, checks })?;

@@ -4,6 +4,7 @@ mod facts;
 mod lanes;
 mod parts;
 mod rings;
+mod services;
 mod tables;
 
 use crate::cli::{Global, Inspect};
@@ -13,7 +14,7 @@ use crate::output::{self, BAD, Cell, FAINT, GOOD, HEADING, Report, Table, WARNIN
 use facts::Facts;
 use serde::Serialize;
 use shm_primitives::identity::OwnerId;
-use shm_primitives::segment::HEADER;
+use shm_primitives::segment::{HEADER, Magic, State};
 use shm_transport::domain::{DomainFile, SegmentName};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use std::time::Duration;
 /// How often a segment in use is copied anew before what seems wrong is believed: it may be that
 /// one part of the copy is older than another.
 const ATTEMPTS: u32 = 8;
+/// Where the word of a segment's state stands.
+const STATE: u64 = 20;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// All that is shown.
@@ -128,6 +131,10 @@ fn inspect(
     let header = Header::of(&copy)?;
     // Before parts are attached to, which may write to the copy.
     let raw = options.raw.then(|| dumps(&copy, &header));
+    if header.state == Some(State::Closing) && [Magic::SRVC, Magic::BELL].contains(&header.magic) {
+        // What is in it is as it was, and its layout would decline.
+        copy.set_word(STATE, State::Ready.word());
+    }
     // After the copy: an id in it is known to the members by now.
     let members = members.and_then(|path| Members::at(path).ok().flatten());
     let who = Who { members };

@@ -1,6 +1,6 @@
 //! What a part is, and which of its rules hold.
 
-use super::{Facts, Part, Who, lanes, rings, tables};
+use super::{Facts, Part, Who, lanes, rings, services, tables};
 use crate::look::{Counts, Entry, Header, Part as PartHeader, Snapshot};
 use shm_primitives::counter::CounterLine;
 use shm_primitives::identity::OwnerId;
@@ -55,6 +55,12 @@ impl<'c> Case<'c> {
             return;
         }
         match self.entry.id.kind {
+            Kind::SERVICE => services::orders(self),
+            Kind::MONITORS => services::monitors(self),
+            Kind::CANCELS => services::cancels(self),
+            Kind::COUNTERS if self.header.magic == Magic::SRVC => services::counters(self),
+            Kind::WAKE_WORD if self.header.magic == Magic::BELL => services::wake_words(self),
+            Kind::READY_BITMAP if self.header.magic == Magic::BELL => services::ready(self),
             Kind::SPSC_RING => rings::spsc(self),
             Kind::FRAME_RING => rings::frame(self),
             Kind::SLOT_TABLE => tables::slots(self),
@@ -228,6 +234,14 @@ impl<'c> Case<'c> {
     }
 
     fn channels(&mut self) {
+        if self.header.magic == Magic::LETT {
+            let [letters, bytes] = self.header.own;
+            self.facts.add("letters", letters);
+            self.facts.add("bytes", bytes);
+            if u64::from(letters) * u64::from(bytes) > self.entry.length {
+                self.problem(format!("{letters} letters of {bytes} bytes do not fit"));
+            }
+        }
         if self.header.magic == Magic::LRPC {
             match LrpcLayout::attach(self.copy.region()) {
                 Ok(layout) => {

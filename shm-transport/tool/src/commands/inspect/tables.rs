@@ -1,6 +1,7 @@
 //! Slot tables: who holds what.
 
 use super::parts::{Case, PROC};
+use super::services;
 use crate::look::{Held, Life, TableShape, short};
 use serde_json::Value;
 use shm_primitives::segment::Magic;
@@ -42,7 +43,9 @@ pub fn slots(case: &mut Case<'_>) {
         case.facts.add("without_entry", unpublished);
     }
     // What a lane's says is shown with the lanes.
-    if case.header.magic != Magic::NODE {
+    if [Magic::SRVC, Magic::BELL, Magic::LETT].contains(&case.header.magic) {
+        services::holders(case, &held);
+    } else if case.header.magic != Magic::NODE {
         show_holders(case, &held);
     }
 }

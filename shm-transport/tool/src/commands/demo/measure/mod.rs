@@ -104,7 +104,7 @@ pub fn heading(page: &mut dyn Write, time: Duration) -> io::Result<()> {
         text::duration(time),
         output::plural(cores, "core", "cores")
     );
-    step(page, 5, &heading)?;
+    step(page, 6, &heading)?;
     let before = 1 + WIDTHS[0] + WIDTHS[1] + 3;
     let [.., small, large, _] = WIDTHS;
     let five = WIDTHS[2..7].iter().sum::<usize>() + 4;

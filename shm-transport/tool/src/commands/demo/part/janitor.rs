@@ -1,8 +1,8 @@
 //! Puts everything away when the demonstration is gone, whatever it died of.
 
+use crate::commands::clean::remove_dead;
 use crate::failure::Failure;
 use shm_transport::domain::Domain;
-use shm_transport::node::sweep::sweep;
 use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ pub fn work(domain: &Domain) -> Result<(), Failure> {
     let (begun, mut empty) = (Instant::now(), 0);
     while empty < LOOKS && begun.elapsed() < MOST {
         // Its other processes may just be dying.
-        let swept = sweep(domain, false);
+        remove_dead(domain);
         let is_empty = domain.segments().is_ok_and(|mut segments| segments.next().is_none());
-        empty = if swept.is_ok() && is_empty { empty + 1 } else { 0 };
+        empty = if is_empty { empty + 1 } else { 0 };
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())

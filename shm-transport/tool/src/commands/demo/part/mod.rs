@@ -5,8 +5,8 @@ mod file;
 mod janitor;
 mod stream;
 
-use super::measure;
 use super::options::Part;
+use super::{act, measure};
 use crate::cli::Global;
 use crate::failure::Failure;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
@@ -22,6 +22,7 @@ pub fn play(global: &Global, parent: i32, part: &Part) -> Result<(), Failure> {
         return Err(Failure::because("only `shm demo` starts this"));
     }
     match part {
+        Part::Servant => act::serve(),
         Part::Actor { name } => actor::act(&global.domain()?, name),
         Part::Peer { medium, task, bytes } => {
             measure::peer::serve(&global.domain()?, *medium, *task, *bytes)
