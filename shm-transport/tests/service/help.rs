@@ -30,6 +30,8 @@ pub const SLEEP: u32 = 1006;
 pub const BYTES: u32 = 1007;
 /// Reports progress all the time, for so many milliseconds.
 pub const REPORT: u32 = 1008;
+/// Takes so many milliseconds whatever happens; one progress report before.
+pub const DEAF: u32 = 1009;
 pub const NOBODY: u32 = 1999;
 
 /// Waits for what is about to be so.
@@ -120,6 +122,11 @@ fn work() -> Result<(), WorkerError> {
                 thread::sleep(Duration::from_millis(1));
             }
             reply.send(b"done")
+        })?
+        .on(DEAF, |request: &Request, mut reply: Reply| {
+            reply.accepted()?;
+            thread::sleep(Duration::from_millis(number(request).into()));
+            reply.send(b"")
         })?
         .on(BYTES, |request: &Request, reply: Reply| {
             reply.send(&vec![7; number(request) as usize])

@@ -7,4 +7,5 @@ mod segment_help;
 mod bad_input;
 mod help;
 mod server;
+mod supervisor;
 mod worker;

@@ -1,15 +1,17 @@
 //! Making a service, or taking it over from a supervisor that is dead or has left.
 //!
 //! Whether the name is free is decided by the link of the control segment, and by its owner word:
-//! a living owner has the service. A segment without an owner, or with a dead one, is taken over
-//! with all that is in it; one that is closing was being stopped when its supervisor died, and goes.
+//! a living owner has the service. One that has ended and whose lock has not fallen yet is waited
+//! for: a worker that it was just spawning has its memory until it runs its own program. A segment
+//! without an owner, or with a dead one, is taken over with all that is in it; one that is closing
+//! was being stopped when its supervisor died, and goes.
 //! When a service is stopped its bells lose their name before the control segment does, so that who
 //! has the name is alone with the rest.
 
 use super::error::ServerError;
 use super::recover::TARGET;
 use crate::domain::{Domain, SegmentName};
-use crate::liveness::Verdict;
+use crate::liveness::{LivenessError, PidFd, Verdict};
 use crate::member::Member;
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use crate::service::mapped::{BellsMapped, ControlMapped, HEADER};
@@ -25,6 +27,9 @@ use std::time::Duration;
 /// How often to try for a name that others are just giving up.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
+/// The same for one whose owner has ended, and is known by its lock still: the kernel is at it, or a
+/// worker that it was just spawning has its memory until it is another program. 5 seconds.
+const DYING: u32 = 2500;
 
 /// A service, with the right to look after it. In this order: the words are given back before the
 /// memory is.
@@ -45,6 +50,10 @@ enum Attempt {
     Taken(Box<Taken>),
     /// Something that stood in the way is gone, or about to be.
     Again,
+    /// The owner has ended, and its lock not fallen yet.
+    Dying {
+        pid: Option<u32>,
+    },
 }
 
 /// Makes the service, or takes it over.
@@ -55,7 +64,7 @@ pub(super) fn take(
     functions: &[FunctionEntry],
     member: &Member,
 ) -> Result<Taken, ServerError> {
-    let mut attempts = 0;
+    let (mut attempts, mut dying) = (0, 0);
     loop {
         attempts += 1;
         let made = ControlMapped::create(domain, service, shape, member.id(), |control, _| {
@@ -72,6 +81,15 @@ pub(super) fn take(
         let last = attempts == ATTEMPTS;
         match take_over(domain, service, shape, functions, member, last)? {
             Attempt::Taken(taken) => return Ok(*taken),
+            Attempt::Dying { pid } if dying == DYING => {
+                let service = String::from_utf8_lossy(service.as_bytes()).into_owned();
+                return Err(ServerError::InUse { service, pid });
+            }
+            Attempt::Dying { .. } => {
+                dying += 1;
+                attempts -= 1;
+                thread::sleep(PAUSE);
+            }
             Attempt::Again if last => return Err(error),
             Attempt::Again => thread::sleep(PAUSE),
         }
@@ -138,6 +156,9 @@ fn take_over(
             None => found.claim_control(member.id()),
             Some(owner) => match member.processes().convict(owner)? {
                 Verdict::Dead(dead) => found.recover_control(dead, member.id()),
+                Verdict::Alive if has_ended(member, owner) => {
+                    return Ok(Err(Attempt::Dying { pid: pid_of(owner) }));
+                }
                 Verdict::Alive => {
                     return Err(ServerError::InUse { service: name(), pid: pid_of(owner) });
                 }
@@ -148,17 +169,16 @@ fn take_over(
             },
         };
         match word {
-            Ok(word) => Ok(Some((word, owner))),
+            Ok(word) => Ok(Ok((word, owner))),
             // Another was faster.
-            Err(ClaimError::Owned(_) | ClaimError::NotTheOwner { .. }) => Ok(None),
+            Err(ClaimError::Owned(_) | ClaimError::NotTheOwner { .. }) => Ok(Err(Attempt::Again)),
             Err(_) => Err(wrong(layout::SegmentError::Impossible("owner word is none"))),
         }
     });
     let (control, mut control_word, former) = match opened {
-        Ok((control, Some((word, former)))) => (control, word, former),
-        Ok((_, None)) | Err(ServerError::Segment(SegmentError::NotFound { .. })) => {
-            return Ok(Attempt::Again);
-        }
+        Ok((control, Ok((word, former)))) => (control, word, former),
+        Ok((_, Err(attempt))) => return Ok(attempt),
+        Err(ServerError::Segment(SegmentError::NotFound { .. })) => return Ok(Attempt::Again),
         Err(ServerError::Layout { error: layout::SegmentError::Closing { owner }, path }) => {
             let alive = match owner {
                 Some(owner) => member.processes().convict(owner)? == Verdict::Alive,
@@ -392,4 +412,13 @@ pub(super) fn unlink(control: &ControlMapped, bells: &BellsMapped) {
 
 fn pid_of(member: &Member, owner: OwnerId) -> Option<u32> {
     Some(member.processes().process(owner).ok()??.identity.pid)
+}
+
+/// Whether the process of a member has ended, which may be before its lock has fallen.
+fn has_ended(member: &Member, owner: OwnerId) -> bool {
+    let Ok(Some(process)) = member.processes().process(owner) else { return false };
+    match PidFd::open(&process.identity) {
+        Ok(process) => process.has_ended().unwrap_or(false),
+        Err(error) => matches!(error, LivenessError::ProcessGone { .. }),
+    }
 }

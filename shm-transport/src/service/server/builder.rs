@@ -289,7 +289,7 @@ impl ServerBuilder {
 
     /// Makes the service, or adopts it if its supervisor is dead or has [left](Server::leave), and
     /// starts a thread that starts the workers and looks after them. Does not wait for the workers:
-    /// see [`Server::wait_until_up`].
+    /// see [`Server::wait_until_up`]. Waits up to 5 seconds for a supervisor that is just dying.
     ///
     /// An adopted service goes on with the workers that live. What it is declared to be (functions,
     /// restarts, program) is as said here; but its places and lanes are what they were.

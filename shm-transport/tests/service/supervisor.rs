@@ -1,0 +1,244 @@
+//! What supervisors do when something is not as it should be.
+
+use crate::help::{
+    DEAF, ECHO, PATIENCE, PID, Place, SIGNAL, client, server as server_of, soon, start,
+};
+use crate::segment_help::{again, alone, is_alone};
+use rustix::process::{Pid, Signal, kill_process};
+use shm_transport::domain::Domain;
+use shm_transport::service::{
+    CallError, Cause, Client, Hang, Priority, Restart, Server, ServerBuilder, ServerError,
+    ServiceState,
+};
+use std::mem::ManuallyDrop;
+use std::process::{Command, exit};
+use std::thread;
+use std::time::Duration;
+
+const DIRECTORY: &str = "SHM_TEST_DIRECTORY";
+/// Where a supervisor writes who shares its memory.
+const SHARED: &str = "SHM_TEST_SHARED";
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// One ordinary worker.
+fn server(place: &Place) -> ServerBuilder {
+    server_of(place, "math").workers(1).vip_workers(0).messages(64).clients(4)
+}
+
+fn die(client: &Client) -> Result<Vec<u8>, CallError> {
+    client.call(SIGNAL, &9u32.to_le_bytes(), Priority::Low, PATIENCE)
+}
+
+fn pid_of_worker(client: &Client) -> u32 {
+    let found = client.call(PID, b"", Priority::Low, PATIENCE).unwrap();
+    u32::from_le_bytes(found.try_into().unwrap())
+}
+
+/// What was taken until then is given back while it is there, and nothing is left.
+#[test]
+fn what_is_no_segment_of_letters_refuses_the_start() {
+    const SELF: &str = "supervisor::what_is_no_segment_of_letters_refuses_the_start";
+    if !is_alone(SELF) {
+        return alone(SELF);
+    }
+    let place = Place::new();
+    std::fs::write(place.path("letters.math"), [7; 8192]).unwrap();
+    let error = server(&place).start().unwrap_err();
+    assert!(error.to_string().contains("letters.math"), "{error}");
+    let files = place.files();
+    let of_the_service = |name: &&String| name.contains("service.") || name.contains("bells.");
+    assert_eq!(files.iter().find(of_the_service), None);
+    std::fs::remove_file(place.path("letters.math")).unwrap();
+    start(server(&place)).stop(PATIENCE).unwrap();
+}
+
+/// Times that no clock has.
+#[test]
+fn times_without_end_are_waited_for() {
+    let place = Place::new();
+    let restart = Restart { within: Duration::MAX, ..Restart::default() };
+    let server = start(server(&place).restart(restart).drain(Duration::MAX));
+    let client = client(&place, "math");
+    assert!(matches!(die(&client), Err(CallError::WorkerCrashed { .. })));
+    server.letters().unwrap().iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    server.wait_until_up(PATIENCE).unwrap();
+    let rolled = server.rolling_restart();
+    let pid = rolled.is_ok().then(|| pid_of_worker(&client));
+    drop(client);
+    let stopped = rolled.and_then(|()| server.stop(Duration::MAX));
+    if stopped.is_err()
+        && let Some(pid) = pid
+    {
+        let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+    }
+    stopped.unwrap();
+    assert_eq!(server.state(), ServiceState::Stopped);
+    drop(server);
+    assert_eq!(place.files().iter().find(|name| name.contains("service.")), None);
+}
+
+/// All restarts wait for one that will be as soon as the pool allows, which is never.
+#[test]
+fn a_restart_may_have_to_wait_for_ever() {
+    let place = Place::new();
+    let restart = Restart { within: Duration::MAX, pool: 1, ..Restart::default() };
+    let server = start(server(&place).restart(restart));
+    let client = client(&place, "math");
+    let first = die(&client);
+    assert!(matches!(first, Err(CallError::WorkerCrashed { .. })), "{first:?}");
+    soon("the second", || server.workers()[0].restarts == 1);
+    server.wait_until_up(PATIENCE).unwrap();
+    let second = die(&client);
+    assert!(matches!(second, Err(CallError::WorkerCrashed { .. })), "{second:?}");
+    soon("it waits", || server.workers()[0].reason.is_some());
+    drop(client);
+    server.letters().unwrap().iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    server.stop(PATIENCE).unwrap();
+}
+
+/// A call is given up by its caller, and not for what hung before it under the same number.
+#[test]
+fn a_hang_of_a_former_client_cancels_no_call_of_the_next() {
+    let place = Place::new();
+    let hang = Hang {
+        threshold: Some(ms(500)),
+        confirm: ms(100),
+        cancel: ms(0),
+        abort: PATIENCE,
+        kill: PATIENCE,
+        ..Hang::default()
+    };
+    let server = start(server(&place).clients(1).hang(hang));
+    let first = client(&place, "math");
+    let hangs = first.call_async(DEAF, &2500u32.to_le_bytes(), Priority::Low).unwrap();
+    // Until it is in hand.
+    assert!(hangs.wait_progress(PATIENCE).is_some());
+    drop(hangs);
+    drop(first);
+    let second = client(&place, "math");
+    let found = second.call(ECHO, b"mine", Priority::Low, PATIENCE);
+    drop(second);
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(found.unwrap(), b"mine");
+}
+
+/// A supervisor that is killed.
+#[test]
+fn server_process() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+    // SAFETY: a system call without memory.
+    unsafe { libc::alarm(100) };
+    let domain = Domain::new("test").unwrap().in_directory(directory);
+    let place = ManuallyDrop::new(Place { domain, directory: "/nonexistent".into() });
+    let _server = server(&place).start().unwrap();
+    if let Some(file) = std::env::var_os(SHARED) {
+        std::fs::write(file, share().to_string()).unwrap();
+    }
+    thread::sleep(PATIENCE);
+    exit(1);
+}
+
+/// A child that has the very memory of this process, as a worker that is just spawned has.
+fn share() -> i32 {
+    extern "C" fn idle(_: *mut libc::c_void) -> i32 {
+        // SAFETY: system calls without memory.
+        unsafe {
+            libc::alarm(100);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    let stack = vec![0u128; 4096].leak();
+    // SAFETY: a stack that nobody else uses; what runs on it makes two system calls.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr_range().end.cast();
+        libc::clone(idle, top, libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut())
+    };
+    assert!(pid > 0);
+    pid
+}
+
+fn server_process_of(place: &Place) -> Command {
+    let mut command = again("supervisor::server_process");
+    command.env(DIRECTORY, &place.directory);
+    command
+}
+
+/// One that was killed while it spawned a worker has its lock until that one is another program.
+#[test]
+fn a_supervisor_that_is_just_dying_is_waited_for() {
+    let place = Place::new();
+    let file = place.directory.join("shared");
+    let mut first = server_process_of(&place).env(SHARED, &file).spawn().unwrap();
+    let mut sharer = None;
+    soon("its memory is shared", || {
+        sharer = std::fs::read_to_string(&file).ok().and_then(|text| text.parse().ok());
+        sharer.is_some()
+    });
+    // It lives: that is said at once.
+    let error = server(&place).start().unwrap_err();
+    assert!(matches!(error, ServerError::InUse { .. }), "{error}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = thread::scope(|scope| {
+        let second = scope.spawn(|| server(&place).start());
+        thread::sleep(ms(50));
+        kill_process(Pid::from_raw(sharer.unwrap()).unwrap(), Signal::KILL).unwrap();
+        second.join().unwrap()
+    });
+    let second = second.unwrap();
+    second.wait_until_up(PATIENCE).unwrap();
+    second.stop(PATIENCE).unwrap();
+}
+
+/// The process of a worker that its supervisor has not started.
+#[test]
+fn the_letter_of_an_adopted_worker_names_it() {
+    let place = Place::new();
+    let mut first = server_process_of(&place).spawn().unwrap();
+    let client = client(&place, "math");
+    let pid = pid_of_worker(&client);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let server = start(server(&place));
+    assert_eq!(pid_of_worker(&client), pid, "adopted");
+    let found = die(&client);
+    let letters = server.letters().unwrap();
+    letters.iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+    assert!(matches!(found, Err(CallError::WorkerCrashed { cause: Cause::Unknown, .. })));
+    let pids: Vec<u32> = letters.iter().map(|it| it.worker_pid).collect();
+    assert_eq!(pids, [pid]);
+}
+
+/// As often as it likes, without a pause.
+#[test]
+fn a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said() {
+    const SELF: &str =
+        "supervisor::a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said";
+    if !is_alone(SELF) {
+        return alone(SELF);
+    }
+    let place = Place::new();
+    let program = place.directory.join("worker");
+    std::fs::copy("/bin/true", &program).unwrap();
+    // As many as use up any thread's stack, if each is started by the one before.
+    let restart = Restart {
+        intensity: 10_000,
+        within: Duration::from_secs(24 * 3600),
+        backoff: ms(0)..ms(0),
+        pool: u32::MAX,
+        ..Restart::default()
+    };
+    let server: Server = server(&place).worker(&*program).restart(restart).start().unwrap();
+    std::fs::remove_file(&program).unwrap();
+    soon("it is given up", || {
+        server.workers()[0].reason.as_ref().is_some_and(|reason| reason.contains("died within"))
+    });
+    server.stop(PATIENCE).unwrap();
+}
