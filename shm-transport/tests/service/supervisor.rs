@@ -55,6 +55,25 @@ fn what_is_no_segment_of_letters_refuses_the_start() {
     start(server(&place)).stop(PATIENCE).unwrap();
 }
 
+/// Calls wait for the successor of the only worker that there is.
+#[test]
+fn calls_while_the_only_worker_is_restarted() {
+    let place = Place::new();
+    let server = start(server(&place));
+    let client = client(&place, "math");
+    let mut failed = Vec::new();
+    thread::scope(|scope| {
+        let restart = scope.spawn(|| server.rolling_restart());
+        while !restart.is_finished() {
+            failed.extend(client.call(ECHO, b"x", Priority::Low, PATIENCE).err());
+        }
+        restart.join().unwrap().unwrap();
+    });
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+    assert!(failed.is_empty(), "{} of them, {}", failed.len(), failed[0]);
+}
+
 /// Times that no clock has.
 #[test]
 fn times_without_end_are_waited_for() {

@@ -21,6 +21,12 @@ struct Usage {
 }
 
 impl Usage {
+    fn is_within(&self, other: &Self) -> bool {
+        self.descriptors <= other.descriptors
+            && self.threads <= other.threads
+            && self.mapped <= other.mapped
+    }
+
     fn of(pid: u32, place: &Place) -> Self {
         let entries = |what| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -86,12 +92,13 @@ fn soak() {
         // What is closed in the background may take a moment.
         for _ in 0..2000 {
             found = Usage::of(*pid, &place);
-            if found == usage {
+            if found.is_within(&usage) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(found, usage, "process {pid} of {all:?}");
+        // It may have been a client more whose lanes were just being put away.
+        assert!(found.is_within(&usage), "process {pid} of {all:?}: {usage:?}, then {found:?}");
         let now = memory(*pid);
         eprintln!("process {pid}: {kib} KiB, then {now} KiB; {usage:?}");
         assert!(now <= kib + SLACK, "process {pid} of {all:?}: {kib} KiB, then {now}");

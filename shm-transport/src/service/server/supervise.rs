@@ -879,7 +879,11 @@ impl Supervisor<'_> {
         let it = &mut self.places[place];
         it.phase = Phase::Draining { until };
         it.orders.order = Order::Drain;
-        it.orders.condition = Condition::Stopped;
+        // Of one that is to be restarted the next is about to come: calls may wait for it.
+        it.orders.condition = match self.stopping {
+            Some(_) => Condition::Stopped,
+            None => Condition::BackOff,
+        };
         self.write(place);
         self.lanes.ring_worker(self.at(place));
     }
