@@ -111,6 +111,11 @@ pub const SITES: &[&[sync::Site]] = &[
         feature = "unsafe-assume-single-core"
     ))]
     place::SITES,
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
     completion::SITES,
 ];
 

@@ -199,7 +199,7 @@ fn creation() {
                 keep(&letters, HEIR, 1).unwrap();
                 old = Some(letters.segment().epoch());
             }
-            let survived = die(budget, || drop(create(&memory, MORTAL))).is_some();
+            let survived = die(budget, || create(&memory, MORTAL)).is_some();
             match LettersLayout::attach(memory.region()) {
                 Ok(letters) => {
                     let by = letters.segment().owner().unwrap();
