@@ -104,12 +104,6 @@ impl Options {
         }
     }
 
-    /// Bytes from the ring's start that are touched before its first frame is written: its words,
-    /// and the first word of its data.
-    pub(crate) const fn head(&self) -> usize {
-        DATA + (self.start & (self.capacity - 1)) as usize + HEADER as usize
-    }
-
     /// Whether a ring can be made with these.
     pub(crate) fn check(&self) -> Result<(), AttachError> {
         if !self.is_aligned() {
@@ -320,38 +314,6 @@ impl<'a, M: Trust> FrameRingRef<'a, M> {
         // The reader may be ahead of what the writer has stored.
         let queued = queued.cast_signed().max(0).cast_unsigned();
         self.capacity().min(queued as usize)
-    }
-
-    /// The first `N` bytes of the frame that the reader is at, for somebody who has neither end;
-    /// `None` if there seems to be none, or a shorter one. They mean something only to one who can
-    /// tell from what stands in them that it is the frame he means, and has learned from
-    /// the reader, in a way that orders, that it is at that one.
-    #[cfg(not(all(loom, any(test, feature = "loom"))))]
-    pub(crate) fn glance<const N: usize>(&self) -> Option<[u8; N]> {
-        let mut position = self.words().consumed.load(Relaxed);
-        // Padding, then a frame.
-        for _ in 0..2 {
-            if !position.is_multiple_of(ALIGNMENT) {
-                return None;
-            }
-            let word = self.word(position).load(Relaxed);
-            if word == 0 {
-                return None;
-            }
-            match self.decode(position, word).ok()? {
-                Found::Padding(padding) => position = position.wrapping_add(padding),
-                Found::Frame { payload } if (payload as usize) < N => return None,
-                Found::Frame { .. } => {
-                    let mut bytes = [0; N];
-                    let from = self.data.at(self.offset(position) + HEADER as usize);
-                    // SAFETY: the frame was checked to lie within the data, and has so many bytes;
-                    // who writes there meanwhile spoils the copy alone.
-                    unsafe { crate::sync::copy_out(from, bytes.as_mut_ptr(), N) };
-                    return Some(bytes);
-                }
-            }
-        }
-        None
     }
 
     /// Who has the writer's end (`Writing`) or the reader's (`Reading`); `None` if nobody
@@ -706,5 +668,50 @@ impl<M: Trust> fmt::Debug for FrameRingRef<'_, M> {
             .field("capacity", &self.capacity())
             .field("checksum", &self.checksum)
             .finish_non_exhaustive()
+    }
+}
+
+crate::sync::with_read_modify_write! {
+    // What a channel needs, which exists where ends are claimed.
+    impl Options {
+        /// Bytes from the ring's start that are touched before its first frame is written: its words,
+        /// and the first word of its data.
+        pub(crate) const fn head(&self) -> usize {
+            DATA + (self.start & (self.capacity - 1)) as usize + HEADER as usize
+        }
+    }
+
+    impl<M: Trust> FrameRingRef<'_, M> {
+        /// The first `N` bytes of the frame that the reader is at, for somebody who has neither end;
+        /// `None` if there seems to be none, or a shorter one. They mean something only to one who can
+        /// tell from what stands in them that it is the frame he means, and has learned from
+        /// the reader, in a way that orders, that it is at that one.
+        #[cfg(not(all(loom, any(test, feature = "loom"))))]
+        pub(crate) fn glance<const N: usize>(&self) -> Option<[u8; N]> {
+            let mut position = self.words().consumed.load(Relaxed);
+            // Padding, then a frame.
+            for _ in 0..2 {
+                if !position.is_multiple_of(ALIGNMENT) {
+                    return None;
+                }
+                let word = self.word(position).load(Relaxed);
+                if word == 0 {
+                    return None;
+                }
+                match self.decode(position, word).ok()? {
+                    Found::Padding(padding) => position = position.wrapping_add(padding),
+                    Found::Frame { payload } if (payload as usize) < N => return None,
+                    Found::Frame { .. } => {
+                        let mut bytes = [0; N];
+                        let from = self.data.at(self.offset(position) + HEADER as usize);
+                        // SAFETY: the frame was checked to lie within the data, and has so many bytes;
+                        // who writes there meanwhile spoils the copy alone.
+                        unsafe { crate::sync::copy_out(from, bytes.as_mut_ptr(), N) };
+                        return Some(bytes);
+                    }
+                }
+            }
+            None
+        }
     }
 }
