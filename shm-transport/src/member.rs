@@ -49,7 +49,6 @@ use crate::liveness::{LivenessError, Membership, ProcessTable, Verdict};
 use crate::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::part::Kind;
-use shm_primitives::region::Region;
 use shm_primitives::segment as layout;
 use shm_primitives::segment::{HEADER, Known, Magic, NewPart, PartId, Plan};
 use std::fmt;
@@ -295,6 +294,13 @@ impl fmt::Debug for Member {
     }
 }
 
+/// As much of a name as a [record](ProcessTable::MAX_NAME) has room for.
+pub(crate) fn cut(name: &str) -> &str {
+    let end = (0..=ProcessTable::MAX_NAME.min(name.len())).rev();
+    let end = end.into_iter().find(|at| name.is_char_boundary(*at));
+    &name[..end.unwrap_or(0)]
+}
+
 /// Takes a domain's segment of members away if none of them is alive, as after a `kill -9` of the
 /// last one; says whether it did. What the dead ones had elsewhere in the domain is not touched:
 /// whoever recovers that needs their records, and does it before. Afterwards their ids are given
@@ -394,10 +400,9 @@ fn enter(
     name: &str,
     role: u32,
 ) -> Result<Entered, MemberError> {
-    let here = segment.region();
-    // SAFETY: the same memory. What is made of it outlives neither the closure that this is
-    // called by nor, beside the segment in a `Member`, the segment.
-    let region = unsafe { Region::<'static>::new(here.base(), here.len()) };
+    // SAFETY: what is made of it outlives neither the closure that this is called by nor, beside
+    // the segment in a `Member`, the segment.
+    let region = unsafe { segment.lasting() };
     let wrong = |error| MemberError::Layout { domain: domain.name().into(), error };
     let found = layout::Segment::attach(region, &KNOWN).map_err(wrong)?;
     let part = found.require(TABLE).map_err(wrong)?;
@@ -412,4 +417,16 @@ fn enter(
 
 fn segment_name() -> SegmentName {
     SegmentName::new(NAME).expect("a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(cut(&"ä".repeat(20)), "ä".repeat(16));
+        assert_eq!(cut(&format!("a{}", "ä".repeat(20))), format!("a{}", "ä".repeat(15)));
+        assert_eq!((cut("camera"), cut("")), ("camera", ""));
+    }
 }

@@ -6,7 +6,7 @@ use super::inbox::Inbox;
 use super::keeper::Keeper;
 use super::mapped::Mapped;
 use super::message::{Filter, Spare};
-use super::name::{member_name, node_id, segment_of};
+use super::name::{node_id, segment_of};
 use super::registry::{Place, Registry, register};
 use super::shared::{Clock, Parts, Shared};
 use super::{Node, sweep};
@@ -156,7 +156,7 @@ impl NodeBuilder {
         let records =
             config.nodes.saturating_mul(4).min(crate::liveness::ProcessTable::MAX_RECORDS);
         let options = JoinOptions::new().records(records).role(sweep::ROLE);
-        let member = Member::join_with(&domain, member_name(&name), options)?;
+        let member = Member::join_with(&domain, crate::member::cut(&name), options)?;
         let joined = take_places(&domain, &id, &config, &member, (clock)() as u32);
         let (own, control, registry, place) = match joined {
             Ok(joined) => joined,

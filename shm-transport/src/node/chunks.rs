@@ -22,7 +22,7 @@
 use super::error::SendError;
 use super::frame::InChunk;
 use super::kept::Kept;
-use super::mapped::{HEADER, lasting};
+use super::mapped::HEADER;
 use super::name::pool_of;
 use super::outgoing::Way;
 use super::peer::Peer;
@@ -180,7 +180,7 @@ impl Pool {
             Segment::create(domain, &pool_of(owner), create, |segment| {
                 // SAFETY: what is made of it stands before the segment in a `Pool`, or is dropped
                 // with this closure; nobody else knows the memory yet.
-                let creating = unsafe { layout::Segment::create(lasting(segment), &plan, owner) };
+                let creating = unsafe { layout::Segment::create(segment.lasting(), &plan, owner) };
                 let creating = creating.map_err(wrong)?;
                 let (Some(marks), Some(region)) = (creating.part(MARKS), creating.part(POOL))
                 else {
@@ -382,7 +382,7 @@ impl Source {
         let options = OpenOptions::new(HEADER).patience(Duration::ZERO);
         let (segment, holder) = Segment::open(domain, &pool_of(sender), options, |segment| {
             // SAFETY: what is made of it stands before the segment in a `Source`.
-            let found = layout::Segment::attach(unsafe { lasting(segment) }, &KNOWN);
+            let found = layout::Segment::attach(unsafe { segment.lasting() }, &KNOWN);
             let found = found.map_err(|error| segment.refused(error))?;
             let refused = |error: String| segment.refused(error);
             let text = |error: &dyn fmt::Display| error.to_string();

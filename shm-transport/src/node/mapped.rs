@@ -7,22 +7,10 @@ use crate::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::layout::node::{NodeLayout, Shape};
-use shm_primitives::region::Region;
 use shm_primitives::segment::{self as layout, Control};
 
 /// Bytes that are looked at before anything else of a segment is.
 pub(super) const HEADER: usize = 4096;
-
-/// The region of a segment for longer than it can be borrowed.
-///
-/// # Safety
-///
-/// What is made of it is gone before the segment is dropped.
-pub(super) unsafe fn lasting(segment: &Segment) -> Region<'static> {
-    let here = segment.region();
-    // SAFETY: the same memory, whose address does not change as long as it is mapped.
-    unsafe { Region::new(here.base(), here.len()) }
-}
 
 /// A node's segment and a view of it.
 #[derive(Debug)]
@@ -54,7 +42,7 @@ impl Mapped {
                 // SAFETY: `layout` and `control` are dropped with this closure, or stand before
                 // the segment in whatever has them. Nobody else knows the memory yet, and who may
                 // write to the domain's files keeps the protocol.
-                let made = unsafe { NodeLayout::init_at(lasting(segment), shape, owner) };
+                let made = unsafe { NodeLayout::init_at(segment.lasting(), shape, owner) };
                 let made = made.map_err(|error| NodeError::Layout {
                     path: segment.path().into(),
                     what: "segment of a node",
@@ -80,7 +68,7 @@ impl Mapped {
         let (segment, (layout, entered)) =
             Segment::open(domain, &segment_of(id), options, |segment| {
                 // SAFETY: as in `create`; who may write to the domain's files keeps the protocol.
-                let layout = unsafe { NodeLayout::attach(lasting(segment)) };
+                let layout = unsafe { NodeLayout::attach(segment.lasting()) };
                 let layout = match layout {
                     Ok(layout) => layout,
                     Err(error) => return Err(refused(segment, error)),

@@ -42,13 +42,6 @@ pub(super) fn pool_of(owner: OwnerId) -> SegmentName {
     SegmentName::new(&name).expect("letters and digits")
 }
 
-/// What a process calls itself in the table of members: as much of the node's name as fits.
-pub(super) fn member_name(name: &str) -> &str {
-    let most = crate::liveness::ProcessTable::MAX_NAME;
-    let end = (0..=most.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
-    &name[..end.unwrap_or(0)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,12 +66,5 @@ mod tests {
                 assert_ne!(file(one), file(other), "{one} {other}");
             }
         }
-    }
-
-    #[test]
-    fn long_names_are_cut_between_characters() {
-        let name = "ä".repeat(20);
-        assert_eq!(member_name(&name), "ä".repeat(16));
-        assert_eq!(member_name("camera"), "camera");
     }
 }

@@ -1,7 +1,7 @@
 //! The domain's registry of nodes: who there is, by name.
 
 use super::error::NodeError;
-use super::mapped::{HEADER, lasting};
+use super::mapped::HEADER;
 use crate::domain::{Domain, SegmentName};
 use crate::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
@@ -57,14 +57,14 @@ impl Registry {
             CreateOptions::new(size),
             |segment| {
                 // SAFETY: it and what is made of it stand before the segment in whatever has them.
-                let region = unsafe { lasting(segment) };
+                let region = unsafe { segment.lasting() };
                 let layout = LrpcLayout::attach(region).map_err(|error| wrong(segment, error))?;
                 let entered = enter.borrow_mut()(&layout)?;
                 Ok::<_, NodeError>((layout, entered))
             },
             |segment| {
                 // SAFETY: as above, and nobody else knows the memory yet.
-                let made = unsafe { LrpcLayout::init_at(lasting(segment), shape, owner) };
+                let made = unsafe { LrpcLayout::init_at(segment.lasting(), shape, owner) };
                 let (layout, control) = made.map_err(|error| wrong(segment, error))?;
                 // Nobody owns it: the last to leave unlinks it.
                 drop(control);
@@ -77,14 +77,13 @@ impl Registry {
 
     /// Opens it to look at; `None` if there is none.
     pub fn open(domain: &Domain) -> Result<Option<Self>, NodeError> {
-        let opened = Segment::open(domain, &name(), OpenOptions::new(HEADER), |segment| {
-            // SAFETY: as in `open_or_create`.
-            LrpcLayout::attach(unsafe { lasting(segment) }).map_err(|error| NodeError::Layout {
-                path: segment.path().into(),
-                what: "registry",
-                error,
-            })
-        });
+        let opened =
+            Segment::open(domain, &name(), OpenOptions::new(HEADER), |segment| {
+                // SAFETY: as in `open_or_create`.
+                LrpcLayout::attach(unsafe { segment.lasting() }).map_err(|error| {
+                    NodeError::Layout { path: segment.path().into(), what: "registry", error }
+                })
+            });
         match opened {
             Ok((segment, layout)) => Ok(Some(Self { layout, segment })),
             Err(NodeError::Segment(SegmentError::NotFound { .. })) => Ok(None),

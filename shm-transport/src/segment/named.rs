@@ -275,6 +275,17 @@ impl Segment {
         self.mapping.region()
     }
 
+    /// The memory, for longer than it can be borrowed.
+    ///
+    /// # Safety
+    ///
+    /// What is made of it is gone before the segment is dropped.
+    pub(crate) unsafe fn lasting(&self) -> Region<'static> {
+        let here = self.region();
+        // SAFETY: the same memory, whose address does not change as long as it is mapped.
+        unsafe { Region::new(here.base(), here.len()) }
+    }
+
     /// The mapping.
     #[must_use]
     pub fn mapping(&self) -> &Mapping {

@@ -1,7 +1,7 @@
 //! The segments of a service, mapped.
 
 use super::name::{ServiceName, bells_of, client_of, control_of, letters_of};
-use crate::domain::Domain;
+use crate::domain::{Domain, SegmentName};
 use crate::segment::{CreateOptions, OpenOptions, ReadOnlySegment, Segment, SegmentError};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::letters::{self, LettersLayout};
@@ -24,17 +24,6 @@ pub(super) enum MapError {
     Layout { path: PathBuf, error: layout::SegmentError },
 }
 
-/// The region of a segment for longer than it can be borrowed.
-///
-/// # Safety
-///
-/// What is made of it is gone before the segment is dropped.
-unsafe fn lasting(segment: &Segment) -> Region<'static> {
-    let here = segment.region();
-    // SAFETY: the same memory, whose address does not change as long as it is mapped.
-    unsafe { Region::new(here.base(), here.len()) }
-}
-
 /// A segment and the view of it, for whoever may write there. Its fields are dropped in their
 /// order.
 #[derive(Debug)]
@@ -47,7 +36,7 @@ pub(super) struct Mapped<L> {
 #[derive(Debug)]
 pub(super) struct MappedReadOnly<L> {
     pub layout: L,
-    pub segment: ReadOnlySegment,
+    _segment: ReadOnlySegment,
 }
 
 pub(super) type ControlMapped = Mapped<ControlLayout<'static>>;
@@ -56,14 +45,40 @@ pub(super) type ClientMapped = Mapped<PhoenixShmLayout<'static>>;
 pub(super) type LettersMapped = Mapped<LettersLayout<'static>>;
 pub(super) type ControlReadOnly = MappedReadOnly<ControlLayout<'static>>;
 
-fn impossible(path: PathBuf) -> MapError {
-    let error = layout::SegmentError::Impossible("there is no service of that shape");
-    MapError::Layout { path, error }
+/// What each of them is made by.
+type Made<L> = Result<(L, Control<'static>), layout::SegmentError>;
+
+impl<L> Mapped<L> {
+    /// Makes a segment, whose link decides whether the name is free. Before it gets its name,
+    /// `before` does what others may rely on then.
+    fn make<E: From<MapError> + From<SegmentError>>(
+        domain: &Domain,
+        name: &SegmentName,
+        sizes: Option<CreateOptions>,
+        init: impl FnOnce(&Segment) -> Result<Made<L>, SegmentError>,
+        before: impl FnOnce(&L, &Control<'static>) -> Result<(), E>,
+    ) -> Result<(Self, Control<'static>), E> {
+        let options = sizes.ok_or_else(|| {
+            let error = layout::SegmentError::Impossible("there is no service of that shape");
+            MapError::Layout { path: domain.path_of(name), error }
+        })?;
+        let (segment, (layout, control)) = Segment::create(domain, name, options, |segment| {
+            let (layout, control) = init(segment)?
+                .map_err(|error| MapError::Layout { path: segment.path().into(), error })?;
+            before(&layout, &control)?;
+            Ok::<_, E>((layout, control))
+        })?;
+        Ok((Self { layout, segment }, control))
+    }
+}
+
+/// Nothing is to be done before others know of it.
+fn nothing<L, E>(_: &L, _: &Control<'static>) -> Result<(), E> {
+    Ok(())
 }
 
 impl ControlMapped {
-    /// Makes the control segment, whose link decides whether the name is free. Before it gets its
-    /// name, `before` does what others may rely on then.
+    /// Makes the control segment.
     pub fn create<E: From<MapError> + From<SegmentError>>(
         domain: &Domain,
         service: &ServiceName,
@@ -71,19 +86,13 @@ impl ControlMapped {
         owner: OwnerId,
         before: impl FnOnce(&ControlLayout<'static>, &Control<'static>) -> Result<(), E>,
     ) -> Result<(Self, Control<'static>), E> {
-        let name = control_of(service);
-        let size = shape.control_size().ok_or_else(|| impossible(domain.path_of(&name)))?;
-        let (segment, (layout, control)) =
-            Segment::create(domain, &name, CreateOptions::new(size), |segment| {
-                // SAFETY: both are dropped with this closure, or stand before the segment in
-                // whatever has them; nobody else knows the memory yet.
-                let made = unsafe { ControlLayout::init_at(lasting(segment), shape, owner) };
-                let (layout, control) =
-                    made.map_err(|error| MapError::Layout { path: segment.path().into(), error })?;
-                before(&layout, &control)?;
-                Ok::<_, E>((layout, control))
-            })?;
-        Ok((Self { layout, segment }, control))
+        let sizes = shape.control_size().map(CreateOptions::new);
+        // SAFETY: what is made of it is dropped with `make`'s closure, or stands before the segment
+        // in whatever has it; nobody else knows the memory yet.
+        let init = |segment: &Segment| unsafe {
+            Ok(ControlLayout::init_at(segment.lasting(), shape, owner))
+        };
+        Self::make(domain, &control_of(service), sizes, init, before)
     }
 
     /// Opens it; `enter` takes a place in it, while nobody can take its name away.
@@ -104,17 +113,12 @@ impl BellsMapped {
         shape: &Shape,
         owner: OwnerId,
     ) -> Result<(Self, Control<'static>), E> {
-        let name = bells_of(service);
-        let size = shape.bells_size().ok_or_else(|| impossible(domain.path_of(&name)))?;
-        let (segment, (layout, control)) =
-            Segment::create(domain, &name, CreateOptions::new(size), |segment| {
-                // SAFETY: as those of a control segment.
-                let made = unsafe { BellsLayout::init_at(lasting(segment), shape, owner) };
-                made.map_err(|error| {
-                    E::from(MapError::Layout { path: segment.path().into(), error })
-                })
-            })?;
-        Ok((Self { layout, segment }, control))
+        let sizes = shape.bells_size().map(CreateOptions::new);
+        // SAFETY: as that of a control segment.
+        let init = |segment: &Segment| unsafe {
+            Ok(BellsLayout::init_at(segment.lasting(), shape, owner))
+        };
+        Self::make(domain, &bells_of(service), sizes, init, nothing)
     }
 
     /// Opens them; as the control segment is.
@@ -139,19 +143,16 @@ impl ClientMapped {
         tenancy: u32,
         owner: OwnerId,
     ) -> Result<(Self, Control<'static>), E> {
-        let name = client_of(service, place, tenancy);
         let shape = shape.client_shape(place);
-        let size = shape.required_size().ok_or_else(|| impossible(domain.path_of(&name)))?;
-        let options = CreateOptions::sparse(size, HEADER);
-        let (segment, (layout, control)) = Segment::create(domain, &name, options, |segment| {
+        let sizes = shape.required_size().map(|size| CreateOptions::sparse(size, HEADER));
+        let init = |segment: &Segment| {
             for head in shape.heads() {
                 segment.allocate(head)?;
             }
-            // SAFETY: as those of a control segment. Its creator and its workers keep the protocol.
-            let made = unsafe { PhoenixShmLayout::init_at(lasting(segment), &shape, owner) };
-            made.map_err(|error| E::from(MapError::Layout { path: segment.path().into(), error }))
-        })?;
-        Ok((Self { layout, segment }, control))
+            // SAFETY: as that of a control segment. Its creator and its workers keep the protocol.
+            Ok(unsafe { PhoenixShmLayout::init_at(segment.lasting(), &shape, owner) })
+        };
+        Self::make(domain, &client_of(service, place, tenancy), sizes, init, nothing)
     }
 
     /// Reserves memory for the lane there. What is done to it costs nothing after the first time.
@@ -189,17 +190,13 @@ impl LettersMapped {
         shape: letters::Shape,
         owner: OwnerId,
     ) -> Result<(Self, Control<'static>), E> {
-        let name = letters_of(service);
-        let impossible = || impossible(domain.path_of(&name));
-        let size = shape.required_size().ok_or_else(impossible)?;
-        let dense = shape.dense_size().ok_or_else(impossible)?;
-        let options = CreateOptions::sparse(size, dense);
-        let (segment, (layout, control)) = Segment::create(domain, &name, options, |segment| {
-            // SAFETY: as those of a control segment.
-            let made = unsafe { LettersLayout::init_at(lasting(segment), shape, owner) };
-            made.map_err(|error| E::from(MapError::Layout { path: segment.path().into(), error }))
-        })?;
-        Ok((Self { layout, segment }, control))
+        let sizes = shape.required_size().zip(shape.dense_size());
+        let sizes = sizes.map(|(size, dense)| CreateOptions::sparse(size, dense));
+        // SAFETY: as that of a control segment.
+        let init = |segment: &Segment| unsafe {
+            Ok(LettersLayout::init_at(segment.lasting(), shape, owner))
+        };
+        Self::make(domain, &letters_of(service), sizes, init, nothing)
     }
 
     /// Opens them; as the control segment is.
@@ -214,7 +211,7 @@ impl LettersMapped {
 
 fn open<L, T, E: From<MapError> + From<SegmentError>>(
     domain: &Domain,
-    name: &crate::domain::SegmentName,
+    name: &SegmentName,
     attach: impl FnOnce(Region<'static>) -> Result<L, layout::SegmentError>,
     enter: impl FnOnce(&Segment, &L) -> Result<T, E>,
 ) -> Result<(Mapped<L>, T), E> {
@@ -222,7 +219,7 @@ fn open<L, T, E: From<MapError> + From<SegmentError>>(
         Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
             // SAFETY: what is made of it is dropped with this closure, or stands before the
             // segment.
-            let region = unsafe { lasting(segment) };
+            let region = unsafe { segment.lasting() };
             let layout = attach(region)
                 .map_err(|error| MapError::Layout { path: segment.path().into(), error })?;
             let entered = enter(segment, &layout)?;
@@ -248,6 +245,6 @@ impl ControlReadOnly {
                     E::from(MapError::Layout { path: segment.path().into(), error })
                 })
             })?;
-        Ok(Self { layout, segment })
+        Ok(Self { layout, _segment: segment })
     }
 }

@@ -94,20 +94,15 @@
 
 pub mod client;
 mod clock;
-#[allow(dead_code, reason = "for all three sides")]
 mod failure;
-#[allow(dead_code, reason = "for all three sides")]
 mod mapped;
-#[allow(dead_code, reason = "for all three sides")]
 mod name;
-#[allow(dead_code, reason = "for all three sides")]
 mod role;
 pub mod server;
 pub mod view;
 pub mod worker;
 
 #[cfg(test)]
-#[allow(dead_code, reason = "not every side uses all of it")]
 mod bare;
 
 pub use client::{Batch, Call, CallError, Client, ClientBuilder, ClientState, ConnectError};

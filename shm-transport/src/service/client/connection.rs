@@ -1,5 +1,6 @@
 //! A connection: a place among the service's clients, lanes, and the calls in them.
 
+use super::super::clock;
 use super::super::mapped::{BellsMapped, ClientMapped, ControlReadOnly, MapError};
 use super::super::name::client_of;
 use super::calls::{Ending, Table};
@@ -31,7 +32,7 @@ use shm_primitives::wake::{Deadline, Look, Park};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How long a wait is before the waiter looks whether service and worker are there, in
 /// nanoseconds.
@@ -118,7 +119,7 @@ impl Connection {
             unreachable!("there are as many bells as places")
         };
         bell.set_sleepless(family.wait == Wait::Poll);
-        slot.update(&ClientEntry::new(std::process::id(), unix_milliseconds()));
+        slot.update(&ClientEntry::new(std::process::id(), clock::since_1970()));
         let park = match family.wait {
             Wait::Block => FutexPark::new().without_spinning(),
             _ => FutexPark::new(),
@@ -808,9 +809,4 @@ fn remove_deserted(family: &Family, place: u32, tenancy: u32) -> bool {
             false
         }
     }
-}
-
-fn unix_milliseconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

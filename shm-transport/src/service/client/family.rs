@@ -7,8 +7,7 @@ use super::error::ConnectError;
 use crate::config::Wait;
 use crate::domain::Domain;
 use crate::fork::{Process, this_process};
-use crate::liveness::ProcessTable;
-use crate::member::{JoinOptions, Member};
+use crate::member::{self, JoinOptions, Member};
 use crate::segment::SegmentError;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::segment as layout;
@@ -41,10 +40,8 @@ pub(super) struct Family {
 impl Family {
     pub fn join(service: ServiceName, domain: Domain, wait: Wait) -> Result<Self, ConnectError> {
         let name = String::from_utf8_lossy(service.as_bytes()).into_owned();
-        let end = (0..=ProcessTable::MAX_NAME.min(name.len())).rev();
-        let end = end.into_iter().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
         let options = JoinOptions::new().role(role::CLIENT);
-        let member = Some(Member::join_with(&domain, &name[..end], options)?);
+        let member = Some(Member::join_with(&domain, member::cut(&name), options)?);
         let (budget, holds) = (Budget::default(), AtomicBool::new(false));
         let process = this_process();
         Ok(Self { member, service, domain, wait, budget, holds, process })

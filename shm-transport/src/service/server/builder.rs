@@ -11,7 +11,7 @@ use super::spawn::{Launch, Program, SignalMask};
 use super::supervise::{self, Settings};
 use crate::config::{Config, Loaded, Wait};
 use crate::domain::Domain;
-use crate::member::{JoinOptions, Member};
+use crate::member::{self, JoinOptions, Member};
 use crate::service::failure;
 use crate::service::name::ServiceName;
 use crate::service::role;
@@ -321,7 +321,7 @@ impl ServerBuilder {
         let news = Shared::news_fd().map_err(ServerError::Thread)?;
         let epoll = supervise::epoll(&news).map_err(ServerError::Thread)?;
         let options = JoinOptions::new().role(role::SUPERVISOR);
-        let member = Member::join_with(&domain, member_name(&self.name), options)?;
+        let member = Member::join_with(&domain, member::cut(&self.name), options)?;
         let functions: Vec<FunctionEntry> =
             self.functions.iter().map(|(id, function)| function.entry(*id)).collect();
         let taken = adopt::take(&domain, &service, &self.shape, &functions, &member);
@@ -481,11 +481,4 @@ impl ServerBuilder {
         }
         Ok(())
     }
-}
-
-/// What the process calls itself in its record: as much of the service's name as there is room for.
-pub(super) fn member_name(name: &str) -> &str {
-    let most = crate::liveness::ProcessTable::MAX_NAME.min(name.len());
-    let end = (0..=most).rev().find(|end| name.is_char_boundary(*end));
-    &name[..end.unwrap_or(0)]
 }

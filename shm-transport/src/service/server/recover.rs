@@ -16,6 +16,7 @@ use crate::liveness::Verdict;
 use crate::member::Member;
 use crate::park::FutexPark;
 use crate::segment::{OpenOptions, Segment, SegmentError};
+use crate::service::clock;
 use crate::service::failure::Failure;
 use crate::service::mapped::{ClientMapped, HEADER, MapError};
 use crate::service::name::client_of;
@@ -28,7 +29,7 @@ use shm_primitives::monitor::{Snapshot, ThreadMonitor, Transaction};
 use shm_primitives::part::ClaimError;
 use shm_primitives::segment::{self as layout, Magic};
 use shm_primitives::table::{SlotKey, Snapshot as Found};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often one after another is found to hold the other end of a lane.
 const HOLDERS: u32 = 8;
@@ -257,7 +258,7 @@ impl<'s> Lanes<'s> {
                         cause: Cause::to_words(Some(casualty.cause)),
                         attempt: 1,
                         client_pid: client.pid,
-                        ..LetterEntry::new(header.seq_id()).at(milliseconds_since_1970())
+                        ..LetterEntry::new(header.seq_id()).at(clock::since_1970())
                     };
                     let kept = match poison.request() {
                         Ok(message) => letters.keep(entry, &message),
@@ -414,8 +415,3 @@ fn ends<'c>(
 
 /// What is logged as.
 pub(super) const TARGET: &str = "shm_transport::service";
-
-pub(super) fn milliseconds_since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
-}

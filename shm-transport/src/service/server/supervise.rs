@@ -24,13 +24,13 @@ use super::hang::{self, Action, Doing, Hang};
 use super::helpers::{self, Worker};
 use super::info;
 use super::letters::Letters;
-use super::recover::{Casualty, Lanes, TARGET, milliseconds_since_1970};
+use super::recover::{Casualty, Lanes, TARGET};
 use super::restart::{History, Next, Pool, Restart};
 use super::shared::{Command, Done, Shared};
 use super::spawn::{EXIT_NEVER, Launch, Program, Running, signal_other};
 use crate::liveness::{DeathWatch, Verdict};
 use crate::member::Member;
-use crate::service::role;
+use crate::service::{clock, role};
 use rustix::event::{Timespec, epoll};
 use rustix::process::Signal;
 use shm_primitives::counter::CounterWriter;
@@ -131,6 +131,9 @@ struct Stopping {
     killed: bool,
     done: Vec<Done>,
 }
+
+/// Who is to be told of the end, and what.
+type Told = (Done, Result<(), ServerError>);
 
 /// Its fields are dropped in their order: nothing of the memory stays.
 struct Supervisor<'s> {
@@ -621,7 +624,7 @@ impl Supervisor<'_> {
     /// What a place's orders are from now on.
     fn write(&mut self, place: usize) {
         let it = &mut self.places[place];
-        it.orders.changed_ms = milliseconds_since_1970();
+        it.orders.changed_ms = clock::since_1970();
         it.writer.write(&it.orders);
     }
 
@@ -1049,8 +1052,7 @@ impl Supervisor<'_> {
     }
 
     /// Ends; who is to be told, and what. `None` if everything stays as it is.
-    #[allow(clippy::type_complexity, reason = "told once")]
-    fn finish(mut self) -> Option<Vec<(Done, Result<(), ServerError>)>> {
+    fn finish(mut self) -> Option<Vec<Told>> {
         let stopping = self.stopping.take();
         if self.leaves {
             // The processes are somebody else's, or nobody's: they are not waited for.

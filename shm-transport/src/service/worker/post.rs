@@ -4,7 +4,7 @@ use super::assignment::Assignment;
 use super::error::WorkerError;
 use crate::domain::Domain;
 use crate::fork::{Process, this_process};
-use crate::member::{JoinOptions, Member};
+use crate::member::{self, JoinOptions, Member};
 use crate::park::FutexPark;
 use crate::segment::SegmentError;
 use crate::service::clock;
@@ -20,7 +20,7 @@ use shm_primitives::segment::State;
 use shm_primitives::sync::Ordering::Relaxed;
 use shm_primitives::table::Slot;
 use shm_primitives::wake::published;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long a place may be somebody's whose end is about to be noticed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,8 +60,9 @@ impl Post {
     /// Joins the domain and takes the place.
     pub fn take(assignment: Assignment) -> Result<Self, WorkerError> {
         let Assignment { domain, service, place, incarnation } = assignment;
-        let name = member_name(&service, place);
-        let member = Member::join_with(&domain, &name, JoinOptions::new().role(role::WORKER))?;
+        let name = format!("{service}.{place}");
+        let member =
+            Member::join_with(&domain, member::cut(&name), JoinOptions::new().role(role::WORKER))?;
         let owner = member.id();
         let taken = take(&domain, &service, place, incarnation, &member);
         let (bells, control, slot) = match taken {
@@ -238,7 +239,11 @@ fn take(
                     let path = bells.segment.path().into();
                     return Err(WorkerError::Layout { path, error });
                 }
-                slot.update(&WorkerEntry::new(incarnation, std::process::id(), unix_ms()));
+                slot.update(&WorkerEntry::new(
+                    incarnation,
+                    std::process::id(),
+                    clock::since_1970(),
+                ));
                 return Ok((bells, control, slot));
             }
             Err(WorkerError::PlaceTaken { .. }) if begun.elapsed() < PATIENCE => {
@@ -278,19 +283,4 @@ fn refused(error: ClaimWorkerError, place: u32) -> WorkerError {
         // Orders that change all the time too: of a place that is somebody's.
         _ => WorkerError::PlaceTaken { place, pid: None },
     }
-}
-
-/// What the worker calls itself among the members, as far as there is room.
-fn member_name(service: &ServiceName, place: u32) -> String {
-    let mut name = format!("{service}.{place}");
-    let most = crate::liveness::ProcessTable::MAX_NAME;
-    while name.len() > most {
-        name.pop();
-    }
-    name
-}
-
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
