@@ -76,9 +76,8 @@ pub mod segment;
 pub mod sync;
 pub mod wake;
 
-/// Every place whose memory ordering matters, with its partner and the model that
-/// fails when it is weakened; a list for each module.
-pub const SITES: &[&[sync::Site]] = &[
+/// Sites of what is claimed by nobody, or by loads and stores.
+const SITES: &[&[sync::Site]] = &[
     part::SITES,
     ring::spsc::SITES,
     ring::frame::SITES,
@@ -87,39 +86,23 @@ pub const SITES: &[&[sync::Site]] = &[
     monitor::SITES,
     segment::SITES,
     counter::SITES,
-    #[cfg(any(
-        target_has_atomic = "32",
-        feature = "critical-section",
-        feature = "unsafe-assume-single-core"
-    ))]
-    channel::SITES,
-    #[cfg(any(
-        target_has_atomic = "32",
-        feature = "critical-section",
-        feature = "unsafe-assume-single-core"
-    ))]
-    table::SITES,
-    #[cfg(any(
-        target_has_atomic = "32",
-        feature = "critical-section",
-        feature = "unsafe-assume-single-core"
-    ))]
-    pool::SITES,
-    #[cfg(any(
-        target_has_atomic = "32",
-        feature = "critical-section",
-        feature = "unsafe-assume-single-core"
-    ))]
-    place::SITES,
-    #[cfg(any(
-        target_has_atomic = "32",
-        feature = "critical-section",
-        feature = "unsafe-assume-single-core"
-    ))]
-    completion::SITES,
 ];
 
-/// All of [`SITES`], one after the other.
+sync::with_read_modify_write! {
+    /// And of what is claimed by compare-and-swap.
+    const CLAIMED: &[&[sync::Site]] =
+        &[channel::SITES, table::SITES, pool::SITES, place::SITES, completion::SITES];
+}
+
+/// Every place whose memory ordering matters, with its partner and the model that fails when it is
+/// weakened: of all modules, one after the other.
 pub fn sites() -> impl Iterator<Item = &'static sync::Site> {
-    SITES.iter().flat_map(|module| module.iter())
+    let modules = SITES.iter();
+    #[cfg(any(
+        target_has_atomic = "32",
+        feature = "critical-section",
+        feature = "unsafe-assume-single-core"
+    ))]
+    let modules = modules.chain(CLAIMED);
+    modules.flat_map(|module| module.iter())
 }
