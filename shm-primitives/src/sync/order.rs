@@ -19,7 +19,7 @@ impl Order for Ordering {
 /// One place whose ordering matters: its name, its partner on the other side,
 /// and for each weaker ordering the model that fails with it.
 ///
-/// All sites of this crate are in [`SITES`](crate::SITES); `docs/orderings.md` is
+/// All sites of this crate are in [`sites`](crate::sites); `docs/orderings.md` is
 /// made from them. A crate on top of this one can name its own: a `const` of this type, used as
 /// the ordering, is weakened by `LOOM_WEAKEN` in the same way.
 #[derive(Clone, Copy, Debug)]
