@@ -97,7 +97,7 @@ impl Supervisor<'_> {
             self.put_away_lanes(dead, cause, pid);
         }
         let it = &mut self.places[place];
-        (it.worker, it.hang) = (None, hang::Watch::new());
+        (it.worker, it.hang, it.killed) = (None, hang::Watch::new(), None);
         let mut after = None;
         if !was_asked {
             it.orders.cause = Some(cause);
@@ -108,6 +108,8 @@ impl Supervisor<'_> {
             (Some(_), _) | (_, Phase::Empty) => self.leave_empty(place),
             // To be restarted.
             (None, Phase::Draining { .. }) => self.start(place),
+            // Its successor is elsewhere.
+            (None, Phase::Stuck) if self.missing(place) == 0 => self.leave_spare(place),
             (None, _) => {
                 let since = match was {
                     Phase::Up { since } => now.saturating_duration_since(since),
