@@ -195,7 +195,7 @@ impl ServerBuilder {
     /// How many places each group has beside those of its workers; 1 unless something else is said.
     /// When a worker is in an uninterruptible sleep and cannot even be killed, its place keeps it
     /// until it is dead, and its successor is started at such a place, if one is free. A spare place
-    /// costs each client two pages (8 KiB) of memory, and address room for a lane.
+    /// costs each client about 10 KiB of memory, and address room for a lane.
     pub const fn spares(mut self, spares: u32) -> Self {
         self.shape.spares = spares;
         self

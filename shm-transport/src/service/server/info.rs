@@ -29,7 +29,7 @@ pub enum ServiceState {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// Its number: normal places come first.
+    /// Its number: normal places come first, spares behind the others of each group.
     pub place: u32,
     /// Its group.
     pub group: Group,
@@ -133,7 +133,8 @@ pub(super) fn workers(shared: &Shared) -> Vec<WorkerInfo> {
             dropped_progress: count(WorkerCount::DroppedProgress),
         })
     };
-    orders(shared).filter_map(info).collect()
+    let is_used = |orders: &Orders| orders.condition != Condition::Spare || orders.incarnation != 0;
+    orders(shared).filter(|(_, orders)| is_used(orders)).filter_map(info).collect()
 }
 
 /// Whether a worker serves at the place, by its own word.

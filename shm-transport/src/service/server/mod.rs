@@ -128,7 +128,8 @@ impl Server {
         if self.shared.is_ours() { info::state(&self.shared) } else { ServiceState::Stopped }
     }
 
-    /// The places of workers, in order. None in a child made by `fork`.
+    /// The places of workers, in order; but for spares that were never needed. None in a child made
+    /// by `fork`.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         if self.shared.is_ours() { info::workers(&self.shared) } else { Vec::new() }

@@ -204,17 +204,40 @@ fn full_lanes() {
     }
 }
 
+fn memory_of_client(bare: &Bare) -> u64 {
+    let name = bare.files().into_iter().find(|name| name.contains(".client.")).unwrap();
+    let file = std::fs::metadata(bare.place.directory.join(name)).unwrap();
+    std::os::unix::fs::MetadataExt::blocks(&file) * 512
+}
+
+/// What a spare costs each client while nobody is there.
+#[test]
+fn a_spare_takes_two_pages() {
+    let of = |spares| {
+        let bare = Bare::new(Shape::DEFAULT.clients(8).spares(spares));
+        bare.run(0, 1);
+        let _client = connect(&bare);
+        memory_of_client(&bare)
+    };
+    eprintln!(
+        "DBG {} {} {}",
+        of(0),
+        of(1),
+        Shape::DEFAULT.clients(8).spares(1).client_shape(0).required_size().unwrap()
+            - Shape::DEFAULT.clients(8).client_shape(0).required_size().unwrap()
+    );
+    // Both groups have one. One page more where they are cut.
+    let more = of(1) - of(0);
+    assert!((4 * 4096..=5 * 4096).contains(&more), "{more}");
+}
+
 /// A client's memory: what it needs to be there, then what it uses.
 #[test]
 fn lanes_take_memory_when_they_are_used() {
     let bare = Bare::new(SHAPE);
     let workers = [0, 1].map(|place| start(&bare, place, &Gate::default()));
     let client = connect(&bare);
-    let own = || {
-        let name = bare.files().into_iter().find(|name| name.contains(".client.")).unwrap();
-        let file = std::fs::metadata(bare.place.directory.join(name)).unwrap();
-        std::os::unix::fs::MetadataExt::blocks(&file) * 512
-    };
+    let own = || memory_of_client(&bare);
     let before = own();
     let lane = SHAPE.client_shape(0).place_of(SHAPE.place(0).unwrap()).unwrap().len() as u64;
     // Two pages for each lane, and one for each group, at the most two more where they are cut.

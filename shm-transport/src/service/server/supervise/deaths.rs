@@ -47,8 +47,12 @@ impl Supervisor<'_> {
                 // Another has the place: one that a former supervisor has started. Or it shares its
                 // memory still, and its lock tells.
                 self.look_for_worker(place);
-                if !self.is_of(place, pid) {
-                    self.places[place].phase = Phase::Starting { since: Instant::now() };
+                let now = Instant::now();
+                if self.is_of(place, pid) {
+                    // Whoever killed it.
+                    self.places[place].killed.get_or_insert(now);
+                } else {
+                    self.places[place].phase = Phase::Starting { since: now };
                 }
             }
             None => self.lost(place, None, cause, pid),

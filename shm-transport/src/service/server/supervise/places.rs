@@ -61,7 +61,8 @@ pub(super) struct Place {
     pub worker: Option<OwnerId>,
     pub history: History,
     pub hang: hang::Watch,
-    /// When its worker was killed first, if it was; later by as long as it was traced.
+    /// When its worker was killed first, or its process ended, if that was; later by as long as it
+    /// was traced.
     pub killed: Option<Instant>,
 }
 

@@ -51,8 +51,10 @@ fn impatient() -> Hang {
     Hang { threshold, confirm, abort: ms(5), kill: ms(5), ..patient() }
 }
 
-fn condition(server: &Server, place: usize) -> Condition {
-    server.workers()[place].condition
+/// Of a place that was never in service nothing is said.
+fn condition(server: &Server, place: u32) -> Condition {
+    let found = server.workers().into_iter().find(|it| it.place == place);
+    found.map_or(Spare, |it| it.condition)
 }
 
 fn conditions<const N: usize>(server: &Server) -> [Condition; N] {
@@ -77,7 +79,7 @@ fn one_that_hangs_and_survives_its_kill_has_its_successor_elsewhere() {
     let (place, keeper) = (Place::new(), Keeper::new());
     let server = place.builder().spares(1).hang(impatient()).start().unwrap();
     server.wait_until_up(PATIENCE).unwrap();
-    assert_eq!(conditions(&server), [Up, Up, Spare]);
+    assert_eq!((conditions(&server), condition(&server, 2)), ([Up, Up], Spare));
     let mut client = TestClient::connect(&place);
     assert_eq!(client.call(0, ECHO, b"x").unwrap(), b"x");
     let stuck = client.send(0, STICK, keeper.path().as_bytes());
@@ -128,7 +130,7 @@ fn without_a_spare_left_the_service_is_degraded() {
     let mut client = TestClient::connect(&place);
     let calls = [0, 1].map(|at| {
         until("it serves", || condition(&server, at) == Up);
-        let call = client.send(at as u32, STICK, keepers[at].path().as_bytes());
+        let call = client.send(at, STICK, keepers[at as usize].path().as_bytes());
         until("it is stuck", || condition(&server, at) == Stuck);
         call
     });
@@ -147,6 +149,26 @@ fn without_a_spare_left_the_service_is_degraded() {
     assert!(client.receive(0, calls[0]).is_err());
     until("it is a spare", || condition(&server, 0) == Spare);
     assert_eq!(server.state(), ServiceState::Running);
+    end(&place, server, client);
+}
+
+/// Nobody has killed it here, and nothing hung; but its process has ended, and its lock has not
+/// fallen.
+#[test]
+fn one_whose_memory_outlives_it_has_its_successor_elsewhere() {
+    let (place, keeper) = (Place::new(), Keeper::new());
+    let server = place.builder().spares(1).hang(patient()).start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let mut client = TestClient::connect(&place);
+    let call = client.send(0, STICK, keeper.path().as_bytes());
+    until("it sleeps", || keeper.pid().is_some());
+    kill(server.workers()[0].pid.unwrap(), Signal::KILL);
+    until("it is stuck", || condition(&server, 0) == Stuck);
+    server.wait_until_up(PATIENCE).unwrap();
+    assert_eq!(conditions(&server), [Stuck, Up, Up]);
+    keeper.let_go();
+    assert!(matches!(client.receive(0, call), Err(Failure::Crashed { .. })));
+    until("it is a spare", || condition(&server, 0) == Spare);
     end(&place, server, client);
 }
 
