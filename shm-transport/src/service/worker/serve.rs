@@ -43,8 +43,6 @@ pub(super) struct Desk {
     running: Option<Running>,
     /// The coarse clock when everything was looked at last.
     attended: u64,
-    /// It is time to look at everything.
-    is_due: bool,
     /// It has just been woken, and looked at everything before it slept: not time yet.
     is_fresh: bool,
     /// Glances in vain, and rounds not in vain, in a row.
@@ -87,7 +85,6 @@ impl Desk {
             counters,
             running: None,
             attended: 0,
-            is_due: false,
             is_fresh: false,
             vain: 0,
             rounds: 0,
@@ -185,8 +182,6 @@ impl Desk {
     /// Looks at everything: orders, places to serve, clients that came and went.
     #[cold]
     fn attend(&mut self) {
-        self.attended = clock::coarse();
-        self.is_due = false;
         self.post.beat();
         self.duty = self.post.duty();
         if self.duty != Duty::Serve {
@@ -200,25 +195,29 @@ impl Desk {
                 _ => {}
             }
         }
+        // Lanes that were cool, too.
+        self.lanes.look_at_bits(&self.post);
         self.lanes.sweep(&self.post);
+        self.attended = clock::coarse();
     }
 
     /// Gives each lane its turn; whether any had something.
     #[inline]
     fn round(&mut self) -> bool {
-        let (count, vips) = (self.lanes.len(), self.lanes.vips());
         let mut served = false;
         let mut queued = 0u32;
-        // Where there are both, VIP calls wait for one normal call at the most.
-        let is_mixed = vips != 0 && vips != count;
-        for at in 0..if is_mixed { vips } else { count } {
-            let had = self.turn(at, TURN, &mut queued);
-            served |= had;
+        let mut at = 0;
+        // Where there are both, VIP calls wait for one normal call at the most. Lanes come and go
+        // meanwhile.
+        while at < if self.lanes.vips() != 0 { self.lanes.vips() } else { self.lanes.len() } {
+            served |= self.turn(at, TURN, &mut queued);
             if self.duty != Duty::Serve {
                 return true;
             }
+            at += 1;
         }
-        if is_mixed {
+        let (count, vips) = (self.lanes.len(), self.lanes.vips());
+        if vips != 0 {
             for _ in vips..count {
                 self.next = if self.next + 1 < count { self.next + 1 } else { vips };
                 let at = self.next.max(vips);
@@ -228,10 +227,10 @@ impl Desk {
                 }
             }
         }
-        if !served && !self.is_due {
+        if !served {
             self.account();
             self.post.set_queued(0);
-            return false;
+            return self.duty != Duty::Serve;
         }
         self.vain = 0;
         self.post.set_queued(queued);
@@ -239,14 +238,15 @@ impl Desk {
         if self.rounds.is_multiple_of(OFTEN) {
             self.lanes.look_at_bits(&self.post);
         }
-        if self.is_due {
-            self.attend();
-        }
         true
     }
 
     /// Serves up to `most` calls of a lane; whether it had any. What it leaves behind is added to
     /// `queued`.
+    ///
+    /// When it is time to look at everything that is done before the first of them, or ends the
+    /// turn: so whatever calls take, the next lane has its turn after one of them, or a few
+    /// milliseconds.
     #[inline]
     fn turn(&mut self, at: usize, most: u32, queued: &mut u32) -> bool {
         if !self.lanes.is_hot(at) {
@@ -256,16 +256,22 @@ impl Desk {
         let mut last = Step::Served;
         while done < most {
             last = self.one(at);
-            if last != Step::Served {
-                break;
+            match last {
+                Step::Served => done += 1,
+                Step::Due if done == 0 => {
+                    self.attend();
+                    // Its lane may be gone, and another where it was.
+                    if self.duty != Duty::Serve || !self.lanes.is_hot(at) {
+                        return false;
+                    }
+                }
+                _ => break,
             }
-            done += 1;
             if self.is_copy {
                 return true;
             }
         }
-        self.is_due |= last == Step::Due;
-        self.lanes.looked(at, done > 0 || last == Step::Due);
+        self.lanes.looked(at, done > 0);
         if let Some(lane) = self.lanes.get(at)
             && done > 0
         {
@@ -273,6 +279,9 @@ impl Desk {
             if last != Step::Nothing {
                 *queued = queued.saturating_add(lane.backlog.calls());
             }
+        }
+        if last == Step::Due {
+            self.attend();
         }
         done > 0
     }

@@ -1,6 +1,7 @@
 //! Workers in threads, with supervisor and clients by hand.
 
 mod processes;
+mod turns;
 
 use super::super::bare::{Bare, BareClient, soon};
 use super::super::failure::Failure;
