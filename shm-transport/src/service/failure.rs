@@ -10,6 +10,7 @@
 //!               4 refused: no valid request: why
 //!               5 the reply was too large:   bytes u32, the most u32
 //!               6 cancelled
+//!               7 nobody serves it, nor will: by its own client
 //! ```
 //!
 //! All little-endian. Text is cut to what the reply has room for.
@@ -33,6 +34,7 @@ pub(super) enum Failure {
         most: u32,
     },
     Cancelled,
+    Unserved,
 }
 
 /// The fewest bytes that a reply of a service has room for: any failure without its text.
@@ -52,6 +54,7 @@ impl Failure {
             Self::Refused(text) => (4, vec![], text.as_bytes()),
             Self::TooLarge { length, most } => (5, vec![*length, *most], &[]),
             Self::Cancelled => (6, vec![], &[]),
+            Self::Unserved => (7, vec![], &[]),
         };
         let mut bytes = what.to_le_bytes().to_vec();
         words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
@@ -75,6 +78,7 @@ impl Failure {
             4 => Self::Refused(text()),
             5 => Self::TooLarge { length: word(rest, 0)?, most: word(rest, 4)? },
             6 => Self::Cancelled,
+            7 => Self::Unserved,
             _ => return None,
         })
     }
@@ -102,6 +106,7 @@ mod tests {
             Failure::Refused("header".into()),
             Failure::TooLarge { length: 65, most: 64 },
             Failure::Cancelled,
+            Failure::Unserved,
         ] {
             assert_eq!(Failure::from_bytes(&failure.to_bytes(LEAST)), Some(failure));
         }
@@ -112,6 +117,6 @@ mod tests {
         assert_eq!(Failure::from_bytes(&[]), None);
         assert_eq!(Failure::from_bytes(&[1, 0, 0]), None);
         assert_eq!(Failure::from_bytes(&[2, 0, 0, 0, 1, 0, 0, 0]), None, "half a cause");
-        assert_eq!(Failure::from_bytes(&[7, 0, 0, 0]), None, "of a later version");
+        assert_eq!(Failure::from_bytes(&[8, 0, 0, 0]), None, "of a later version");
     }
 }

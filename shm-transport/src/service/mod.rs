@@ -64,7 +64,7 @@
 //! | who | does | waits for |
 //! |---|---|---|
 //! | a client | picks the worker with the least to do, writes the request into its own memory, reads the reply there | its reply, no longer than it says |
-//! | a worker | takes each client's calls in turn, up to 32 of one, in one thread; runs the handler; answers in the client's memory | calls, never a client |
+//! | a worker | takes each client's calls in turn, up to 32 of one or some milliseconds, in one thread; runs the handler; answers in the client's memory | calls, never a client |
 //! | the server's thread | starts workers, learns of deaths from the kernel, recovers, restarts | deaths, its owner's orders |
 //!
 //! # Memory
@@ -88,6 +88,7 @@
 //! | a worker | the one in hand ends with [`WorkerCrashed`](CallError::WorkerCrashed), or, if its reply was sent, with that, and is never run again by itself; those that wait are served by its successor, or a helper | the server; without one, the next server |
 //! | a client | its calls are finished, and nobody reads the replies | the server |
 //! | the server | go on; a caller whose worker dies too finds out within 100 ms | the next server of the name, which adopts the service |
+//! | the server and the workers | those in hand end with `WorkerCrashed`; those that wait do so for the next server, up to 10 seconds, then end with [`Unattended`](CallError::Unattended) | the next server of the name |
 //! | all of them | there are none | the next server of the name |
 //!
 //! Who is stopped, by SIGSTOP or a debugger, is not dead, however long that takes.

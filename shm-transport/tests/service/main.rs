@@ -5,6 +5,7 @@
 mod segment_help;
 
 mod bad_input;
+mod deserted;
 mod help;
 mod server;
 mod stuck;

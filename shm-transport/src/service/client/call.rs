@@ -76,13 +76,14 @@ impl Call {
         let mut patience = Patience::new(timeout);
         loop {
             let seq = self.seq.ok_or(CallError::Cancelled)?;
+            let place = self.connection.calls.slot(seq).place();
             let ending = match self.connection.wait(seq, &mut patience) {
                 Some(ending) => ending,
                 None => match self.connection.give_up(seq) {
                     Some(ending) => ending,
                     None => {
                         self.seq = None;
-                        return Err(CallError::TimedOut { waited: timeout });
+                        return Err(self.connection.late(place, timeout));
                     }
                 },
             };
@@ -121,7 +122,11 @@ impl Call {
             return Some(Err(error));
         }
         let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
-        self.look(seq)
+        let result = self.look(seq);
+        if result.is_none() {
+            self.connection.look_after(None);
+        }
+        result
     }
 
     /// The last report of progress that was not taken; one without bytes says that the call was
@@ -159,7 +164,7 @@ impl Call {
         let place = self.connection.calls.slot(seq).place();
         drop(self.connection.calls.take_waker(seq));
         self.seq = None;
-        let result = ending.result(self.function, place, self.attempt);
+        let result = ending.result(self.function, self.priority, place, self.attempt);
         match (&result, &self.again) {
             (Err(CallError::WorkerCrashed { .. }), Some(payload))
                 if self.attempt < ATTEMPTS && self.connection.family.budget().spend() =>

@@ -5,10 +5,11 @@
 //! that of all who end a call one does, and that the slot's next call is not taken for it.
 
 use super::super::failure::Failure;
+use super::super::name::ServiceName;
 use super::error::CallError;
 use parking_lot::Mutex;
 use shm_primitives::completion::{Completion, Tag};
-use shm_primitives::message::SeqId;
+use shm_primitives::message::{Priority, SeqId};
 use shm_primitives::place::Cause;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -28,17 +29,25 @@ pub(super) enum Ending {
     Crashed(Cause),
     Corrupt,
     Gone,
+    Unattended(Box<ServiceName>),
 }
 
 impl Ending {
     /// What the caller is told.
-    pub fn result(self, function: u32, place: u32, attempt: u32) -> Result<Vec<u8>, CallError> {
+    pub fn result(
+        self,
+        function: u32,
+        priority: Priority,
+        place: u32,
+        attempt: u32,
+    ) -> Result<Vec<u8>, CallError> {
         let bytes = match self {
             Self::Completed(bytes) => return Ok(bytes),
             Self::Failed(bytes) => bytes,
             Self::Crashed(cause) => return Err(CallError::WorkerCrashed { cause, attempt }),
             Self::Corrupt => return Err(CallError::Corrupt { place }),
             Self::Gone => return Err(CallError::ServiceGone),
+            Self::Unattended(service) => return Err(CallError::Unattended { service }),
         };
         Err(match Failure::from_bytes(&bytes) {
             Some(Failure::Handler(message)) => CallError::Failed { message },
@@ -50,6 +59,7 @@ impl Ending {
                 CallError::ReplyTooLarge { found, most }
             }
             Some(Failure::Cancelled) => CallError::Cancelled,
+            Some(Failure::Unserved) => CallError::NoWorker { priority },
             None => CallError::Corrupt { place },
         })
     }

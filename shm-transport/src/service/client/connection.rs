@@ -5,6 +5,7 @@ use super::super::mapped::{BellsMapped, ClientMapped, ControlReadOnly, MapError}
 use super::super::name::client_of;
 use super::calls::{Ending, Table};
 use super::choose::{Choice, Tried};
+use super::deserted::{Unattended, is_anybody_there, is_supervised};
 use super::error::{CallError, ConnectError};
 use super::family::Family;
 use super::follow::{Follower, Followers};
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 /// How long a wait is before the waiter looks whether service and worker are there, in
 /// nanoseconds.
-const BOUND: u64 = 100_000_000;
+pub(super) const BOUND: u64 = 100_000_000;
 /// How long to wait for room in a lane before looking for it again, in nanoseconds.
 const ROOM: u64 = 1_000_000;
 /// Looks for a reply before the first look at a clock.
@@ -45,7 +46,7 @@ const EAGER: u32 = 64;
 /// And more of them, with a pause behind each.
 const POLLS: u32 = 128;
 /// No call's sequence id.
-const NOBODY: u64 = 0;
+pub(super) const NOBODY: u64 = 0;
 /// How often to try for a place whose file is still somebody's.
 const PLACES: usize = 64;
 
@@ -59,22 +60,23 @@ pub(super) struct Connection {
     /// Receiving halves of lanes just made, for who has the role.
     news: ManuallyDrop<Mutex<Vec<(u32, Replies<'static>)>>>,
     are_news: AtomicBool,
-    place: ManuallyDrop<ClientSlot>,
+    pub place: ManuallyDrop<ClientSlot>,
     /// That of its own segment.
     closing: ManuallyDrop<Control<'static>>,
     pub reactor: Arc<Reactor>,
-    own: ClientMapped,
+    pub own: ClientMapped,
     bells: BellsMapped,
-    control: ControlReadOnly,
+    pub control: ControlReadOnly,
     pub calls: Table,
     pub follow: Followers,
-    choice: Choice,
-    shape: Shape,
-    client: u32,
+    pub choice: Choice,
+    pub shape: Shape,
+    pub client: u32,
     /// No call can be made any more: the service is gone, or the client has disconnected.
     is_lost: AtomicBool,
     /// When it was last looked whether all are there.
     looked: AtomicU64,
+    pub unattended: Unattended,
     /// Functions that may be run twice.
     idempotent: Box<[u32]>,
     park: FutexPark,
@@ -110,7 +112,7 @@ impl Connection {
         let shape = *control.layout.shape();
         let choice = Choice::new(&shape, 0);
         choice.refresh(&control.layout, |_| None);
-        if !choice.is_anybody_up() {
+        if !choice.is_anybody_up() || !is_anybody_there(family, &control.layout) {
             let (service, waited) = (*service, Duration::ZERO);
             return Err(ConnectError::NotReady { service, waited });
         }
@@ -154,6 +156,7 @@ impl Connection {
             client,
             is_lost: AtomicBool::new(false),
             looked: AtomicU64::new(0),
+            unattended: Unattended::new(shape.workers()),
             park,
             family: Arc::clone(family),
         };
@@ -188,7 +191,7 @@ impl Connection {
     }
 
     /// Who has the worker's end of the lane to a place.
-    fn holder(&self, place: u32) -> Option<OwnerId> {
+    pub fn holder(&self, place: u32) -> Option<OwnerId> {
         self.own.layout.channel(self.shape.place(place)?)?.worker().ok()?[0]
     }
 
@@ -595,7 +598,7 @@ impl Connection {
         }
     }
 
-    fn cancel(&self, place: u32, seq: u64) {
+    pub fn cancel(&self, place: u32, seq: u64) {
         if let Some(word) = self.bells.layout.cancel(place, self.client) {
             word.ask(seq);
         }
@@ -616,8 +619,13 @@ impl Connection {
             return;
         }
         let is_gone = matches!(self.bells.segment.has_name(), Ok(false));
-        if !is_gone && self.is_supervised() {
-            return;
+        if !is_gone {
+            self.refuse_deserted();
+            if is_supervised(&self.family, &self.control.layout) {
+                self.unattended.clear();
+                return;
+            }
+            self.end_unattended(now, last);
         }
         let look = |role: &mut Role| {
             if is_gone {
@@ -641,14 +649,6 @@ impl Connection {
         if is_gone {
             self.lose();
         }
-    }
-
-    /// Whether a supervisor lives, who sees to everything.
-    fn is_supervised(&self) -> bool {
-        let Ok(Some(owner)) = self.control.layout.segment().owner() else { return false };
-        let verdict = self.family.member().processes().convict(owner);
-        // What cannot be found out is no death.
-        matches!(verdict, Ok(Verdict::Alive) | Err(_))
     }
 
     /// Ends the calls that dead workers had in hand.
@@ -693,7 +693,7 @@ impl Connection {
         self.hand_over();
     }
 
-    fn ring_own_bell(&self) {
+    pub fn ring_own_bell(&self) {
         if let Some(bell) = self.bells.layout.client(self.client) {
             bell.bell().shared_notifier().notify(&self.park);
         }

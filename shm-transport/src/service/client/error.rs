@@ -38,9 +38,9 @@ pub enum ConnectError {
         /// How long was waited.
         waited: Duration,
     },
-    /// There is one, and none of its workers serves.
+    /// There is one, and none of its workers serves; or neither they nor their server live any more.
     #[error(
-        "no worker of service {service} is up after {waited:?}: look at the state that its server says, or wait longer"
+        "no worker of service {service} is up after {waited:?}: look at the state that its server says, or wait longer; if no server lives, start one"
     )]
     NotReady {
         /// Its name.
@@ -95,7 +95,8 @@ impl From<MapError> for ConnectError {
 ///
 /// Whether its handler has run: not, if it was `TooLarge`, there was `NoWorker`, or it was `Full` or
 /// `Disconnected`. Once, or in part, if it `Failed` or `Panicked`, or its worker crashed. With
-/// `TimedOut`, `Cancelled`, `ServiceGone` and `Corrupt` nobody knows.
+/// `TimedOut`, `Cancelled`, `ServiceGone` and `Corrupt` nobody knows; nor with `Unattended`, and the
+/// next server's workers may run it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -156,13 +157,20 @@ pub enum CallError {
         /// Bytes of the largest.
         most: u32,
     },
-    /// There is nobody who could serve it.
+    /// There is nobody who could serve it, or nobody any more.
     #[error(
         "no worker for calls of priority {priority:?}: all are stopped, or failed for good; look at the state that the server says"
     )]
     NoWorker {
         /// The priority.
         priority: Priority,
+    },
+    /// Neither the server nor the worker that it was sent to lives, and no other helps out. It has
+    /// waited for the next server until its time was up, or for 10 seconds.
+    #[error("neither the server nor the worker of service {service} lives: start its server")]
+    Unattended {
+        /// Its name.
+        service: Box<NodeId>,
     },
     /// There is no room for one more call.
     #[error(

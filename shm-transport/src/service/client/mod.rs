@@ -50,6 +50,12 @@
 //!
 //! **The supervisor dies**: calls go on.
 //!
+//! **Both die**: calls wait for the next server, up to 10 seconds; one that has waited so long, or
+//! whose time is up before, is [`Unattended`](CallError::Unattended).
+//!
+//! **A place fails for good**, or all that could serve a call do: what waits there is
+//! [`NoWorker`](CallError::NoWorker), as a new call would be, and never begun.
+//!
 //! **The service is stopped**: calls in flight are [`ServiceGone`](CallError::ServiceGone), noticed
 //! within 100 ms; the next call connects anew, and waits for the service as long as for its reply.
 //! One that does not wait tries once.
@@ -80,6 +86,7 @@ mod call;
 mod calls;
 mod choose;
 mod connection;
+mod deserted;
 mod error;
 mod family;
 mod follow;
@@ -117,6 +124,9 @@ pub enum ClientState {
     Disconnected,
     /// The service it was connected to is gone, or going. The next call tries to connect anew.
     ServiceGone,
+    /// Neither the service's server nor any of its workers lives. Calls wait for the next server,
+    /// up to 10 seconds.
+    Unattended,
 }
 
 /// One who calls a service. Threads may share it. Dropping it disconnects, when the calls that it
@@ -177,10 +187,12 @@ impl Client {
             None => ClientState::Disconnected,
             Some(connection) => {
                 connection.look_after(None);
-                if connection.is_usable() {
-                    ClientState::Connected
-                } else {
+                if !connection.is_usable() {
                     ClientState::ServiceGone
+                } else if !connection.is_attended() {
+                    ClientState::Unattended
+                } else {
+                    ClientState::Connected
                 }
             }
         }
@@ -215,10 +227,10 @@ impl Client {
                 Some(ending) => ending,
                 None => match connection.give_up(seq) {
                     Some(ending) => ending,
-                    None => return Err(CallError::TimedOut { waited: timeout }),
+                    None => return Err(connection.late(place, timeout)),
                 },
             };
-            let result = ending.result(function, place, attempt);
+            let result = ending.result(function, priority, place, attempt);
             match result {
                 Err(error @ CallError::WorkerCrashed { .. })
                     if attempt < ATTEMPTS

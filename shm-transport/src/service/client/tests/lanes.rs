@@ -89,7 +89,12 @@ fn who_has_the_lane_counts_and_not_whose_place_it_is() {
     let lane = opened.unwrap().0;
     let lane = lane.layout.channel(bare.shape.place(1).unwrap()).unwrap();
     soon("it helps", || lane.worker() == Ok([helper; 2]));
-    soon("it is free", || place_of(&client, Priority::Low) == 0);
+    soon("it is seen that the place has nobody of its own", || {
+        let call = client.call_async(WHERE, b"", Priority::Low).unwrap();
+        let place = call.place();
+        call.wait(LONG).unwrap();
+        place == Some(0)
+    });
     let long = client.call_async(GATED, b"", Priority::Low).unwrap();
     assert_eq!(long.place(), Some(0));
     gate.meet();

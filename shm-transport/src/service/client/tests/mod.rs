@@ -3,6 +3,7 @@
 mod calls;
 mod connecting;
 mod deaths;
+mod deserted;
 mod hand;
 mod lanes;
 mod waiting;
