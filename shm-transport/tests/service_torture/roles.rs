@@ -222,7 +222,7 @@ impl Party<'_> {
             }
             Err(CallError::UnknownFunction { function: NOBODY }) => "unknown",
             Err(CallError::WorkerCrashed { .. }) => "crashed",
-            Err(CallError::TimedOut { .. }) if is_short => "late",
+            Err(CallError::TimedOut { .. } | CallError::Unattended { .. }) if is_short => "late",
             Err(CallError::Full { .. }) => "full",
             Err(CallError::Disconnected(error))
                 if is_short

@@ -5,7 +5,7 @@
 //! | of a call's place it is found | what becomes of the call |
 //! |---|---|
 //! | it has failed for good or is stopped, and so is each that could help it out | [`NoWorker`](super::CallError::NoWorker), as a new call would be |
-//! | no server lives, nor its worker, nor another that has the lane or is to help out | it waits for the next server, for [`GRACE`]; then, or when its time is up before, it is [`Unattended`](super::CallError::Unattended) |
+//! | no server lives, nor its worker, nor another that has the lane or is to help out | it waits for the next server until its time is up, or until nobody has come for [`GRACE`]: then it is [`Unattended`](super::CallError::Unattended) |
 //!
 //! In the first case the lane has nobody at its worker's end, or somebody who goes on with it. So
 //! the client takes that end itself, which it can only if nobody has it, and answers what waits
@@ -25,10 +25,11 @@ use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::ControlLayout;
 use shm_primitives::message::{MsgStatus, Priority};
 use shm_primitives::monitor::{Group, ThreadMonitor};
+use shm_primitives::segment::State;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How long a call waits for the next server, in nanoseconds.
+/// How long calls wait for the next server, in nanoseconds.
 const GRACE: u64 = 10_000_000_000;
 
 /// Since when calls have waited at each place while nobody was there; 0 if they have not.
@@ -115,6 +116,10 @@ impl Connection {
         let lane = self.shape.lane(place, self.client, self.place.key().generation());
         let channel = self.shape.place(place).and_then(|place| self.own.layout.channel(place));
         let (Some(lane), Some(channel)) = (lane, channel) else { return };
+        if self.control.layout.segment().state() != Ok(State::Ready) {
+            // All are stopped because the service is: which is what is said, when it is gone.
+            return;
+        }
         // Whoever has it serves it yet, or recovers it, or is dead and is to be recovered.
         let Ok(mut worker) = channel.claim_worker(self.family.owner(), lane) else { return };
         // Of use to nobody: what this worker has in hand it does not crash with.

@@ -166,7 +166,7 @@ pub enum CallError {
         priority: Priority,
     },
     /// Neither the server nor the worker that it was sent to lives, and no other helps out. It has
-    /// waited for the next server until its time was up, or for 10 seconds.
+    /// waited for the next server until its time was up, or until nobody had come for 10 seconds.
     #[error("neither the server nor the worker of service {service} lives: start its server")]
     Unattended {
         /// Its name.

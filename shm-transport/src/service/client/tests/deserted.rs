@@ -128,6 +128,22 @@ fn what_somebody_may_serve_waits() {
     assert_eq!(call.wait(LONG).unwrap(), b"served");
 }
 
+/// All are stopped then, too, and that is not what is said.
+#[test]
+fn a_service_that_is_stopped_is_gone() {
+    let mut bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let client = connect(&bare);
+    let mut call = client.call_async(ECHO, b"", Priority::Low).unwrap();
+    bare.control_word.close();
+    condition(&bare, 0, Condition::Stopped);
+    assert!(call.wait_for(Duration::from_millis(350)).is_none());
+    let place = bare.stop();
+    let gone = call.wait(LONG);
+    assert!(matches!(gone, Err(CallError::ServiceGone)), "{gone:?}");
+    drop((client, place));
+}
+
 /// Server and workers are dead, and conditions say what they said.
 #[test]
 fn nobody_lives() {
