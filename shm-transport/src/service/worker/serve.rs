@@ -244,8 +244,8 @@ impl Desk {
     /// Serves up to `most` calls of a lane; whether it had any. What it leaves behind is added to
     /// `queued`.
     ///
-    /// When it is time to look at everything that is done before the first of them, or ends the
-    /// turn: so whatever calls take, the next lane has its turn after one of them, or a few
+    /// When it is time to look at everything the turn ends, and that is done before the first call of
+    /// the next one: so whatever calls take, the next lane has its turn after one of them, or a few
     /// milliseconds.
     #[inline]
     fn turn(&mut self, at: usize, most: u32, queued: &mut u32) -> bool {
@@ -279,9 +279,6 @@ impl Desk {
             if last != Step::Nothing {
                 *queued = queued.saturating_add(lane.backlog.calls());
             }
-        }
-        if last == Step::Due {
-            self.attend();
         }
         done > 0
     }
