@@ -123,10 +123,40 @@ fn a_dead_client_is_put_away() {
     assert!(place.files().contains(&segment));
     client.die();
     until("its segment goes", || !place.files().contains(&segment));
+    let table = server.shared.bells.layout.clients();
+    until("its place is free", || table.owner(key.index()).is_none());
     let mut next = TestClient::connect(&place);
     assert_eq!((next.slot.key().index(), next.slot.key().generation()), (key.index(), 2));
     assert_eq!(next.call(0, ECHO, b"b").unwrap(), b"b");
     next.leave();
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// Whoever was told of a death and waits then, waits for the next worker.
+#[test]
+fn a_place_is_not_up_any_more_when_its_worker_s_death_is_told() {
+    let place = Place::new();
+    let ms = Duration::from_millis;
+    let restart = Restart { intensity: 100, pool: 1000, backoff: ms(0)..ms(0), ..quick() };
+    let server = place.builder().restart(restart).start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let mut clients: Vec<TestClient> = (0..8).map(|_| TestClient::connect(&place)).collect();
+    for round in 0..20 {
+        // What the dead one has of all of them is looked through after that caller was told.
+        for client in &mut clients {
+            client.call(0, ECHO, b"served").unwrap();
+        }
+        let [client, ..] = &mut *clients else { panic!("nobody") };
+        let call = client.send(0, DIE, b"");
+        assert_eq!(client.receive_at_once(0, call), crashed(KILLED));
+        server.wait_until_up(PATIENCE).unwrap();
+        assert_eq!(server.workers()[0].incarnation, round + 2);
+    }
+    clients.into_iter().for_each(TestClient::leave);
+    for letter in server.letters().unwrap() {
+        server.drop_letter(letter.key).unwrap();
+    }
     server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
 }
