@@ -3,6 +3,7 @@
 use super::*;
 use crate::member::Member;
 use shm_primitives::layout::service::SupervisorCount;
+use shm_primitives::monitor::Transaction;
 
 #[test]
 fn a_death_is_an_error_of_one_call_and_the_queue_is_kept() {
@@ -157,6 +158,35 @@ fn a_place_is_not_up_any_more_when_its_worker_s_death_is_told() {
     for letter in server.letters().unwrap() {
         server.drop_letter(letter.key).unwrap();
     }
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// A worker may spoil its own monitor before it dies: its caller is told all the same, and what it
+/// had in hand is not run again.
+#[test]
+fn a_death_is_told_whatever_the_monitor_says_of_replies() {
+    let place = Place::new();
+    let server = place.builder().start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let mut client = TestClient::connect(&place);
+    let poison = client.send(0, SLEEP, &60_000u16.to_le_bytes());
+    let queued = client.send(0, ECHO, b"kept");
+    let control = place.control();
+    let monitor = control.layout.monitor(0).unwrap();
+    until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
+    let mut writer = monitor.writer();
+    let noted = writer.snapshot().transaction().unwrap();
+    let reply_position = noted.reply_position.wrapping_add(8);
+    writer.begin(&Transaction { reply_position, ..noted }).unwrap();
+    kill(server.workers()[0].pid.unwrap(), Signal::KILL);
+    assert_eq!(client.receive(0, poison), crashed(KILLED));
+    assert_eq!(client.receive(0, queued).unwrap(), b"kept");
+    let letters = server.letters().unwrap();
+    let [letter] = &*letters else { panic!("{letters:?}") };
+    assert_eq!((letter.function, letter.seq_id), (SLEEP, poison));
+    assert!(server.drop_letter(letter.key).unwrap());
+    client.leave();
     server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
 }
