@@ -147,7 +147,8 @@ impl Server {
         Client::builder(&name).in_domain(domain.clone()).connect()
     }
 
-    /// Waits until each worker serves, or one place has failed, or for so long.
+    /// Waits until each worker serves, or one place has failed, or for so long. Who was told of a
+    /// worker's death before, by a call's error, waits for the next worker at that place.
     ///
     /// # Errors
     ///
