@@ -159,6 +159,10 @@ impl ServerBuilder {
     /// The workers run this same program, with the arguments it was started with: it is to come to
     /// the same [`start`](Self::start) again, which serves there and does not return. What stands
     /// before that in the program is done by each worker too.
+    ///
+    /// Name and domain have to be the same in each process: by them a worker knows that this is the
+    /// service it was started for. With others it would be a server, whose workers are servers, and
+    /// so on: such a start is refused ([`Endless`](ServerError::Endless)).
     pub fn this_program(mut self) -> Self {
         self.program = Some(Workers::This);
         self
@@ -314,8 +318,17 @@ impl ServerBuilder {
             && Worker::is_started()
         {
             match Assignment::from_environment() {
-                // A worker of another service may be a server of this one.
-                Ok(it) if (it.service, &it.domain) != (service, &domain) => {}
+                // A worker of another service may be a server of this one; but if it came to that
+                // as this program, so do the workers of this one, and theirs.
+                Ok(it) if (it.service, &it.domain) != (service, &domain) => {
+                    if Program::is_worker_of_itself() {
+                        return Err(ServerError::Endless {
+                            service: self.name,
+                            of: it.service.to_string(),
+                            place: it.place,
+                        });
+                    }
+                }
                 assigned => self.serve(assigned),
             }
         }

@@ -1,5 +1,5 @@
 //! Who helps out at a place without a worker: whom, is decided in
-//! [`helpers`](crate::service::server::helpers).
+//! [`helpers`].
 
 use super::{Phase, Supervisor};
 use crate::service::server::helpers::{self, Worker};

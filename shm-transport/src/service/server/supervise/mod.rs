@@ -6,7 +6,7 @@
 //!
 //! | what it does | where | what that is decided or done by |
 //! |---|---|---|
-//! | begins, with what a former supervisor left | [`adoption`] | [`adopt`](super::adopt) |
+//! | begins, with what a former supervisor left | [`adoption`] | [`adopt`] |
 //! | starts a worker, waits until it serves, ends it | [`places`] | [`spawn`](super::spawn) |
 //! | for a worker or client that died | [`deaths`] | [`recover`](super::recover), [`restart`](super::restart) |
 //! | to a worker that is at one call for long | [`hangs`] | [`hang`](super::hang) |

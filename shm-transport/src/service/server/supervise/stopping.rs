@@ -4,6 +4,7 @@ use super::{Phase, Supervisor, after};
 use crate::liveness::Verdict;
 use crate::service::server::adopt;
 use crate::service::server::error::ServerError;
+use crate::service::server::reap::reap;
 use crate::service::server::recover::TARGET;
 use crate::service::server::shared::Done;
 use rustix::process::Signal;
@@ -85,8 +86,10 @@ impl Supervisor<'_> {
     /// Ends; who is to be told, and what. `None` if everything stays as it is.
     pub(super) fn finish(mut self) -> Option<Vec<Told>> {
         let stopping = self.stopping.take();
+        // None, when they were stopped and have ended.
+        let running = self.places.iter_mut().filter_map(|it| it.running.take());
+        reap(running.chain(self.strays.drain(..)).collect());
         if self.leaves {
-            // The processes are somebody else's, or nobody's: they are not waited for.
             let done = stopping.into_iter().flat_map(|stopping| stopping.done);
             done.for_each(|done| drop(done.send(Ok(()))));
             return None;

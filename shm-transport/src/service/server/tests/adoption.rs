@@ -1,6 +1,7 @@
 //! Supervisors that die, and those that go on with what they left.
 
 use super::*;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::process::{Child, Command as Process, Stdio};
 
 /// A server in a process of its own.
@@ -133,5 +134,31 @@ fn workers_die_with_their_server_if_they_are_to() {
     server.wait_until_up(PATIENCE).unwrap();
     assert_eq!(server.workers()[0].incarnation, 1);
     server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// Whether a process is a child of this one that was not waited for, running or not.
+fn is_child(pid: u32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(Pid::from_raw(pid as i32).unwrap()), options).is_ok()
+}
+
+#[test]
+fn workers_that_were_left_alone_are_no_zombies_when_they_end() {
+    let place = Place::new();
+    let server = place.builder().start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let left = pids(&place);
+    server.leave().unwrap();
+    assert!(left.iter().all(|pid| is_running(*pid) && is_child(*pid)));
+    kill(left[1], Signal::KILL);
+    until("it is waited for", || !is_child(left[1]));
+    assert!(is_running(left[0]) && is_child(left[0]));
+    // The next server has not started this one.
+    let server = place.builder().start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    assert_eq!(pids(&place)[0], left[0]);
+    server.stop(PATIENCE).unwrap();
+    until("it is waited for", || !is_child(left[0]));
     assert_eq!(place.files(), [""; 0]);
 }

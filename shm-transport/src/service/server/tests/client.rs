@@ -1,6 +1,6 @@
 //! A client, made of the primitives.
 
-use super::{LOOKS, Place};
+use super::{LOOKS, PATIENCE, Place};
 use crate::member::{JoinOptions, Member};
 use crate::park::FutexPark;
 use crate::service::failure::Failure;
@@ -13,7 +13,7 @@ use shm_primitives::message::{MsgStatus, SeqIds};
 use shm_primitives::segment::Control;
 use shm_primitives::table::Slot;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Its fields are dropped in their order.
 pub(super) struct TestClient {
@@ -60,23 +60,38 @@ impl TestClient {
         id
     }
 
+    /// What came next, if anything.
+    fn response(&mut self, place: u32, id: u64) -> Option<Result<Vec<u8>, Failure>> {
+        let response = self.ends[place as usize].response().ok()?;
+        assert_eq!(response.header().seq_id(), id);
+        let found = match response.status() {
+            MsgStatus::Completed => Ok(response.to_vec()),
+            MsgStatus::Failed => Err(Failure::from_bytes(&response).unwrap()),
+            other => panic!("{other:?}"),
+        };
+        response.release();
+        Some(found)
+    }
+
     pub fn receive(&mut self, place: u32, id: u64) -> Result<Vec<u8>, Failure> {
-        let mut looks = 0;
-        loop {
-            if let Ok(response) = self.ends[place as usize].response() {
-                assert_eq!(response.header().seq_id(), id);
-                let found = match response.status() {
-                    MsgStatus::Completed => Ok(response.to_vec()),
-                    MsgStatus::Failed => Err(Failure::from_bytes(&response).unwrap()),
-                    other => panic!("{other:?}"),
-                };
-                response.release();
+        for _ in 0..10 * LOOKS {
+            if let Some(found) = self.response(place, id) {
                 return found;
             }
-            looks += 1;
-            assert!(looks < 10 * LOOKS, "no reply");
             thread::sleep(Duration::from_micros(100));
         }
+        panic!("no reply");
+    }
+
+    /// The same without sleeping in between.
+    pub fn receive_at_once(&mut self, place: u32, id: u64) -> Result<Vec<u8>, Failure> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(found) = self.response(place, id) {
+                return found;
+            }
+        }
+        panic!("no reply");
     }
 
     pub fn call(&mut self, place: u32, function: u32, payload: &[u8]) -> Result<Vec<u8>, Failure> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::member::Member;
 use shm_primitives::layout::service::SupervisorCount;
+use shm_primitives::monitor::Transaction;
 
 #[test]
 fn a_death_is_an_error_of_one_call_and_the_queue_is_kept() {
@@ -123,10 +124,69 @@ fn a_dead_client_is_put_away() {
     assert!(place.files().contains(&segment));
     client.die();
     until("its segment goes", || !place.files().contains(&segment));
+    let table = server.shared.bells.layout.clients();
+    until("its place is free", || table.owner(key.index()).is_none());
     let mut next = TestClient::connect(&place);
     assert_eq!((next.slot.key().index(), next.slot.key().generation()), (key.index(), 2));
     assert_eq!(next.call(0, ECHO, b"b").unwrap(), b"b");
     next.leave();
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// Whoever was told of a death and waits then, waits for the next worker.
+#[test]
+fn a_place_is_not_up_any_more_when_its_worker_s_death_is_told() {
+    let place = Place::new();
+    let ms = Duration::from_millis;
+    let restart = Restart { intensity: 100, pool: 1000, backoff: ms(0)..ms(0), ..quick() };
+    let server = place.builder().restart(restart).start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let mut clients: Vec<TestClient> = (0..8).map(|_| TestClient::connect(&place)).collect();
+    for round in 0..20 {
+        // What the dead one has of all of them is looked through after that caller was told.
+        for client in &mut clients {
+            client.call(0, ECHO, b"served").unwrap();
+        }
+        let [client, ..] = &mut *clients else { panic!("nobody") };
+        let call = client.send(0, DIE, b"");
+        assert_eq!(client.receive_at_once(0, call), crashed(KILLED));
+        server.wait_until_up(PATIENCE).unwrap();
+        assert_eq!(server.workers()[0].incarnation, round + 2);
+    }
+    clients.into_iter().for_each(TestClient::leave);
+    for letter in server.letters().unwrap() {
+        server.drop_letter(letter.key).unwrap();
+    }
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// A worker may spoil its own monitor before it dies: its caller is told all the same, and what it
+/// had in hand is not run again.
+#[test]
+fn a_death_is_told_whatever_the_monitor_says_of_replies() {
+    let place = Place::new();
+    let server = place.builder().start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    let mut client = TestClient::connect(&place);
+    let poison = client.send(0, SLEEP, &60_000u16.to_le_bytes());
+    let queued = client.send(0, ECHO, b"kept");
+    let control = place.control();
+    let monitor = control.layout.monitor(0).unwrap();
+    until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
+    let mut writer = monitor.writer();
+    let noted = writer.snapshot().transaction().unwrap();
+    let reply_position = noted.reply_position.wrapping_add(8);
+    writer.begin(&Transaction { reply_position, ..noted }).unwrap();
+    kill(server.workers()[0].pid.unwrap(), Signal::KILL);
+    assert_eq!(client.receive(0, poison), crashed(KILLED));
+    assert_eq!(client.receive(0, queued).unwrap(), b"kept");
+    let letters = server.letters().unwrap();
+    let [letter] = &*letters else { panic!("{letters:?}") };
+    assert_eq!((letter.function, letter.seq_id), (SLEEP, poison));
+    assert!(server.drop_letter(letter.key).unwrap());
+    client.leave();
     server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
 }

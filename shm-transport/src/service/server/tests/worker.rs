@@ -21,10 +21,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::thread;
 use std::time::Duration;
 
+/// Seconds.
+const ALARM: u32 = 900;
+
 #[test]
 fn worker_process() {
     let Some(mode) = std::env::var_os(MODE) else { return };
     let Some(of) = std::env::var_os(assignment::WORKER) else { return };
+    // SAFETY: a system call without memory. Whatever becomes of its test, it ends.
+    unsafe { libc::alarm(ALARM) };
     let of = of.into_string().unwrap();
     let (place, incarnation) = of.split_once('.').unwrap();
     let (place, incarnation): (u32, u32) = (place.parse().unwrap(), incarnation.parse().unwrap());
