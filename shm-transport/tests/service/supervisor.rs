@@ -272,6 +272,7 @@ fn a_worker_that_comes_while_its_service_is_stopped_ends_as_if_it_had_served() {
     let place = Place::new();
     // Comes when it may, and leaves behind what it says and ends with.
     const LATE: &str = r#"
+        trap '' TERM
         looks=0
         until [ -e "$AT/come" ] || [ $looks -gt 6000 ]; do looks=$((looks + 1)); sleep 0.01; done
         "$0" "$@" >/dev/null 2>"$AT/said"

@@ -38,6 +38,8 @@ const EXIT: u32 = 1003;
 const SLEEP: u32 = 1004;
 const PID: u32 = 1005;
 const UNTIL_CANCELLED: u32 = 1006;
+/// Stops its process first.
+const STOP_UNTIL_CANCELLED: u32 = 1007;
 
 /// A domain of this test alone, which has to be empty in the end.
 struct Place {

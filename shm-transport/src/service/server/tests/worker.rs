@@ -1,6 +1,6 @@
 //! A worker, made of the primitives. How it behaves is said by [`MODE`].
 
-use super::{DIE, EXIT, MODE, PATIENCE, PID, SLEEP, UNTIL_CANCELLED, kill};
+use super::{DIE, EXIT, MODE, PATIENCE, PID, SLEEP, STOP_UNTIL_CANCELLED, UNTIL_CANCELLED, kill};
 use crate::domain::Domain;
 use crate::member::{JoinOptions, Member};
 use crate::park::FutexPark;
@@ -145,7 +145,10 @@ fn serve(function: u32, payload: &[u8], cancelled: impl Fn() -> bool) -> Vec<u8>
             u16::from_le_bytes(payload.try_into().unwrap()).into(),
         )),
         PID => return std::process::id().to_le_bytes().into(),
-        UNTIL_CANCELLED => {
+        UNTIL_CANCELLED | STOP_UNTIL_CANCELLED => {
+            if function == STOP_UNTIL_CANCELLED {
+                kill(std::process::id(), Signal::STOP);
+            }
             while !cancelled() {
                 thread::sleep(Duration::from_millis(1));
             }
