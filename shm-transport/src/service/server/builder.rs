@@ -493,7 +493,7 @@ impl ServerBuilder {
             );
         }
         let letters = self.letters.required_size();
-        if !letters.is_some_and(|bytes| bytes <= MOST_LETTERS) || self.letters.letters > 65536 {
+        if letters.is_none_or(|bytes| bytes > MOST_LETTERS) || self.letters.letters > 65536 {
             let what = "dead letters are 1 to 65536, of at most 256 MiB in all";
             return impossible(what, self.letters.letters);
         }
