@@ -8,7 +8,7 @@ use crate::identity::{Dead, OwnerId};
 use crate::message::MsgHeader;
 use crate::monitor::{MonitorWriter, Snapshot};
 use crate::part::{ClaimError, Corrupt};
-use crate::ring::frame::Frame;
+use crate::ring::frame::{Frame, Writer};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -67,27 +67,45 @@ impl<'a> WorkerChannel<'a> {
                 return Err(ClaimError::Corrupt(worker.corruption().unwrap_or(unknown)));
             }
         };
-        if noted.lane_epoch != lane.epoch {
+        let mut walked = if noted.lane_epoch == lane.epoch {
+            is_answered(&mut worker.responses, noted.reply_position, noted.seq_id)
+        } else {
             // No two requests have one sequence id: the epoch given here is not the one that the
             // dead one served the lane under.
-            let doubt = Corrupt {
+            Err(Corrupt {
                 what: "lane epoch noted with this request",
                 found: noted.lane_epoch,
                 limit: lane.epoch,
-            };
-            return Ok(Recovered::Poison(Poison::new(worker, header, Some(doubt))));
+            })
+        };
+        if walked.is_err() {
+            // Which replies came since is not known; but here are those that the client has not
+            // left behind.
+            let unread = worker.responses.consumed().ok();
+            let found = unread.map(|from| is_answered(&mut worker.responses, from, noted.seq_id));
+            if found == Some(Ok(true)) {
+                walked = Ok(true);
+            }
         }
-        let mut answered = false;
-        let walked = worker.responses.published_since(noted.reply_position, |frame| {
-            answered |= ReplyHeader::parse(frame)
-                .is_ok_and(|(reply, status)| status.is_final() && reply.seq_id() == noted.seq_id);
-        });
-        if answered && walked.is_ok() {
-            worker.requests.skip(1);
-            return Ok(Recovered::Answered(header, worker));
+        match walked {
+            Ok(true) => {
+                worker.requests.skip(1);
+                Ok(Recovered::Answered(header, worker))
+            }
+            Ok(false) => Ok(Recovered::Poison(Poison::new(worker, header, None))),
+            Err(doubt) => Ok(Recovered::Poison(Poison::new(worker, header, Some(doubt)))),
         }
-        Ok(Recovered::Poison(Poison::new(worker, header, walked.err())))
     }
+}
+
+/// Whether a call's final reply is among those from this position on.
+fn is_answered(responses: &mut Writer<'_>, from: u32, seq_id: u64) -> Result<bool, Corrupt> {
+    let mut answered = false;
+    responses.published_since(from, |frame| {
+        answered |= ReplyHeader::parse(frame)
+            .is_ok_and(|(reply, status)| status.is_final() && reply.seq_id() == seq_id);
+    })?;
+    Ok(answered)
 }
 
 /// A request whose worker died with it in hand: to be told of and put aside, never to be run
@@ -132,9 +150,9 @@ impl<'a> Poison<'a, '_> {
     }
 
     /// What is impossible about what the monitor noted: another epoch with this request's
-    /// sequence id, a reply position that cannot be, or replies from there that are none. Whether
-    /// the call was answered is then unknown, and because what was begun is never run twice it
-    /// counts as poison. The caller may have a final reply of it.
+    /// sequence id, a reply position that cannot be, or replies from there that are none. No reply
+    /// that the client has not left behind answers it; but it may have read one before. Because what
+    /// was begun is never run twice it counts as poison.
     pub fn doubt(&self) -> Option<Corrupt> {
         self.doubt
     }
@@ -143,15 +161,14 @@ impl<'a> Poison<'a, '_> {
     /// room is kept, as for any reply. From then on recovery says that the call was
     /// [answered](Recovered::Answered).
     ///
+    /// Where there is [doubt](Self::doubt) the client may get a second final reply of one call, of
+    /// which the first holds, and has counted on room for one less until it has none outstanding.
+    ///
     /// # Errors
     ///
-    /// `Answered` if it was called before, `Doubtful` where there is [doubt](Self::doubt) and
-    /// the caller must learn of it in another way; `TooLarge`, `Full`, `Corrupt` as for any reply.
-    /// Nothing was written.
+    /// `Answered` if it was called before; `TooLarge`, `Full`, `Corrupt` as for any reply. Nothing
+    /// was written.
     pub fn fail(&mut self, payload: &[u8]) -> Result<(), ReplyError> {
-        if self.doubt.is_some() {
-            return Err(ReplyError::Doubtful);
-        }
         self.worker.fail(self.header, payload, &mut self.answered)
     }
 

@@ -46,8 +46,6 @@ pub enum ReplyError {
     /// There is no room, because the client sends more requests than it has kept room for. With a client that keeps to the protocol it does
     /// not happen.
     Full,
-    /// Whether the call has its final reply is unknown; see [`Poison::doubt`](super::Poison::doubt).
-    Doubtful,
     /// The client's position is impossible; see [`Worker::corruption`].
     Corrupt,
 }
@@ -63,7 +61,6 @@ impl fmt::Display for ReplyError {
             Self::Full => f.write_str(
                 "the response ring is full: the client did not keep room for this reply",
             ),
-            Self::Doubtful => f.write_str("whether the call has its final reply is unknown"),
             Self::Corrupt => f.write_str("the response ring is corrupt"),
         }
     }

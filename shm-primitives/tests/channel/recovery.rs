@@ -79,8 +79,9 @@ fn only_what_the_monitor_names_is_poison() {
         let mut noted = monitor.recover_writer(dead(WORKER));
         let lane = Lane { epoch, ..LANE };
         let found = attached(&memory).recover_worker(dead(WORKER), owner(9), lane, &mut noted);
-        let Recovered::Poison(poison) = found.unwrap() else { panic!("begun again") };
+        let Recovered::Poison(mut poison) = found.unwrap() else { panic!("begun again") };
         assert!(poison.doubt().is_some());
+        poison.fail(b"died").unwrap();
     }
     // Another worker's number says nothing: the lane may have been taken over.
     let (memory, monitor) = dies_in_hand(0, false);
@@ -110,13 +111,53 @@ fn impossible_records() {
             match found.unwrap() {
                 Recovered::Poison(mut poison) => {
                     assert!(poison.doubt().is_some(), "{position}");
-                    assert_eq!(poison.fail(b""), Err(ReplyError::Doubtful));
+                    // The client has had its reply, or has it now.
+                    poison.fail(b"died").unwrap();
                     assert_eq!(poison.skip().peek().unwrap().header().seq_id(), 12);
+                    let channel = attached(&memory);
+                    let gone = dead(CLIENT);
+                    let mut client = channel.recover_client(gone, owner(10)).unwrap();
+                    let told = (11, MsgStatus::Failed, b"died".to_vec());
+                    assert_eq!(receive(&mut client), Some(told), "{position}");
+                    assert_eq!(receive(&mut client), None);
                 }
                 other => panic!("{position}: {other:?}"),
             }
             memory.check_guards();
         }
+    }
+}
+
+/// What the monitor says since when, or of which epoch, does not matter then.
+#[test]
+fn a_reply_that_was_not_read_is_found_in_any_case() {
+    for (position, epoch) in [(8, 0), (513, 0), (1 << 20, 0), (u32::MAX, 0), (0, 1)] {
+        let memory = memory(small());
+        let monitor = ThreadMonitor::new();
+        let channel = created(&memory, small());
+        let (mut client, mut worker) = ends(&channel);
+        client.request(11, 1001, b"poison").unwrap();
+        client.request(12, 1001, b"next").unwrap();
+        let mut noted = monitor.writer();
+        let mut work = worker.peek().unwrap().begin(&mut noted, 0).unwrap();
+        assert_eq!(work.reply_progress(&[0; 16]), Ok(true));
+        work.reply(MsgStatus::Completed, b"done").unwrap();
+        std::mem::forget(work);
+        std::mem::forget((client, worker));
+        let mut noted = monitor.recover_writer(dead(WORKER));
+        let transaction = noted.snapshot().transaction().unwrap();
+        let reply_position = transaction.reply_position.wrapping_add(position);
+        noted.begin(&Transaction { reply_position, ..transaction }).unwrap();
+        let lane = Lane { epoch: LANE.epoch + epoch, ..LANE };
+        let channel = attached(&memory);
+        let found = channel.recover_worker(dead(WORKER), owner(9), lane, &mut noted).unwrap();
+        let Recovered::Answered(header, mut worker) = found else { panic!("{found:?}") };
+        assert_eq!(header.seq_id(), 11);
+        assert_eq!(worker.peek().unwrap().header().seq_id(), 12);
+        let mut client = channel.recover_client(dead(CLIENT), owner(10)).unwrap();
+        assert_eq!(receive(&mut client).unwrap().1, MsgStatus::Processing);
+        assert_eq!(receive(&mut client), Some((11, MsgStatus::Completed, b"done".to_vec())));
+        assert_eq!(receive(&mut client), None);
     }
 }
 

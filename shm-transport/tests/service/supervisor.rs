@@ -7,9 +7,12 @@ use crate::segment_help::{again, alone, is_alone};
 use rustix::process::{Pid, Signal, kill_process};
 use shm_transport::domain::Domain;
 use shm_transport::service::{
-    CallError, Cause, Client, Hang, Priority, Restart, Server, ServerBuilder, ServerError,
-    ServiceState,
+    CallError, Cause, Client, Hang, Priority, Program, Restart, Server, ServerBuilder, ServerError,
+    ServiceState, Worker,
 };
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::mem::ManuallyDrop;
 use std::process::{Command, exit};
 use std::thread;
@@ -260,4 +263,115 @@ fn a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said() {
         server.workers()[0].reason.as_ref().is_some_and(|reason| reason.contains("died within"))
     });
     server.stop(PATIENCE).unwrap();
+}
+
+/// A worker that comes when its service is just being stopped is no failure: it says nothing, and
+/// ends with 0.
+#[test]
+fn a_worker_that_comes_while_its_service_is_stopped_ends_as_if_it_had_served() {
+    let place = Place::new();
+    // Comes when it may, and leaves behind what it says and ends with.
+    const LATE: &str = r#"
+        trap '' TERM
+        echo >"$AT/waits"
+        looks=0
+        until [ -e "$AT/come" ] || [ $looks -gt 6000 ]; do looks=$((looks + 1)); sleep 0.01; done
+        "$0" "$@" >/dev/null 2>"$AT/said"
+        echo "ended with $?" >>"$AT/said"
+    "#;
+    let late = Program::new("/bin/sh")
+        .args(["-c", LATE])
+        .arg(std::env::current_exe().unwrap())
+        .args(["help::role", "--exact", "--test-threads=1", "-q"])
+        .env("AT", &place.directory);
+    let server = server(&place).worker(late).start().unwrap();
+    soon("it waits", || place.directory.join("waits").exists());
+    thread::scope(|scope| {
+        let stopped = scope.spawn(|| server.stop(PATIENCE));
+        soon("it is being stopped", || server.state() == ServiceState::Stopping);
+        // Closed, by then: the state is said just before.
+        soon("it is closed", || {
+            let again = Client::builder("math").in_domain(place.domain.clone()).connect();
+            again.is_err()
+        });
+        std::fs::write(place.directory.join("come"), "").unwrap();
+        stopped.join().unwrap().unwrap();
+    });
+    let said = std::fs::read_to_string(place.directory.join("said")).unwrap();
+    assert_eq!(said, "ended with 0\n");
+}
+
+/// What the next ones write into, a line each.
+const RUNS: &str = "SHM_TEST_RUNS";
+
+fn write_line(file: &OsStr, line: &str) -> usize {
+    let mut file = File::options().create(true).append(true).read(true).open(file).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    file.rewind().unwrap();
+    BufReader::new(file).lines().count()
+}
+
+/// A program whose workers are itself, and whose service is another in each process.
+#[test]
+fn endless_process() {
+    let (Some(directory), Some(runs)) = (std::env::var_os(DIRECTORY), std::env::var_os(RUNS))
+    else {
+        return;
+    };
+    // SAFETY: a system call without memory.
+    unsafe { libc::alarm(100) };
+    // Whatever is wrong, there is an end of it.
+    if write_line(&runs, "runs") > 20 {
+        exit(3);
+    }
+    let domain = Domain::new("test").unwrap().in_directory(directory);
+    let place = ManuallyDrop::new(Place { domain, directory: "/nonexistent".into() });
+    let once = Restart { intensity: 0, ..Restart::default() };
+    let small =
+        |name: &str| server_of(&place, name).workers(1).vip_workers(0).restart(once.clone());
+    if Worker::is_started() {
+        // Another program's workers are no such thing; and know nothing of this program.
+        let other = ["-c", "echo ${SHM_PROGRAM-another program} >>\"$SHM_TEST_RUNS\"; exit 78"];
+        let other = small("other").worker(Program::new("/bin/sh").args(other)).start().unwrap();
+        soon("it runs", || other.state() == ServiceState::Failed);
+        other.stop(PATIENCE).unwrap();
+    }
+    let service = small(&format!("service-{}", std::process::id()));
+    match service.this_program().die_with_server(true).start() {
+        Ok(server) => {
+            soon("its worker ends", || server.state() == ServiceState::Failed);
+            server.stop(PATIENCE).unwrap();
+            write_line(&runs, "was a server");
+        }
+        Err(error @ ServerError::Endless { .. }) => {
+            write_line(&runs, &format!("{error}"));
+        }
+        Err(error) => panic!("{error}"),
+    }
+    exit(0);
+}
+
+/// Each worker would be a server, and have a worker.
+#[test]
+fn a_service_of_another_name_in_each_process_ends_with_its_first_worker() {
+    let place = Place::new();
+    let runs = place.directory.join("runs");
+    let mut first = again("supervisor::endless_process");
+    first.env(DIRECTORY, &place.directory).env(RUNS, &runs);
+    let mut first = first.spawn().unwrap();
+    let pid = first.id();
+    assert!(first.wait().unwrap().success());
+    let runs = std::fs::read_to_string(runs).unwrap();
+    let [first, second, other, refused, server] = &*runs.lines().collect::<Vec<_>>() else {
+        panic!("{runs}")
+    };
+    assert_eq!(
+        [*first, second, other, server],
+        ["runs", "runs", "another program", "was a server"]
+    );
+    assert!(
+        refused.contains(&format!("the worker at place 0 of service \"service-{pid}\"")),
+        "{refused}"
+    );
+    assert!(refused.contains("the same name and domain in each process"), "{refused}");
 }

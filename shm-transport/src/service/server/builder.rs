@@ -27,6 +27,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+/// Bytes of all dead letters, whose index is made at the first death, while its caller waits.
+const MOST_LETTERS: usize = 256 << 20;
+
 /// What is done with the lanes of a place while it has no worker.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Strategy {
@@ -159,6 +162,10 @@ impl ServerBuilder {
     /// The workers run this same program, with the arguments it was started with: it is to come to
     /// the same [`start`](Self::start) again, which serves there and does not return. What stands
     /// before that in the program is done by each worker too.
+    ///
+    /// Name and domain have to be the same in each process: by them a worker knows that this is the
+    /// service it was started for. With others it would be a server, whose workers are servers, and
+    /// so on: such a start is refused ([`Endless`](ServerError::Endless)).
     pub fn this_program(mut self) -> Self {
         self.program = Some(Workers::This);
         self
@@ -266,7 +273,7 @@ impl ServerBuilder {
     }
 
     /// For how many dead letters there is room, and for how many bytes of each; 64 of 4096 unless
-    /// something else is said.
+    /// something else is said. At most 65536, of 256 MiB in all.
     pub const fn letters(mut self, letters: u32, bytes: u32) -> Self {
         self.letters = LettersShape::new(letters, bytes);
         self
@@ -305,8 +312,17 @@ impl ServerBuilder {
             && Worker::is_started()
         {
             match Assignment::from_environment() {
-                // A worker of another service may be a server of this one.
-                Ok(it) if (it.service, &it.domain) != (service, &domain) => {}
+                // A worker of another service may be a server of this one; but if it came to that
+                // as this program, so do the workers of this one, and theirs.
+                Ok(it) if (it.service, &it.domain) != (service, &domain) => {
+                    if Program::is_worker_of_itself() {
+                        return Err(ServerError::Endless {
+                            service: self.name,
+                            of: it.service.to_string(),
+                            place: it.place,
+                        });
+                    }
+                }
                 assigned => self.serve(assigned),
             }
         }
@@ -476,8 +492,10 @@ impl ServerBuilder {
                 u32::try_from(self.functions.len()).unwrap_or(u32::MAX),
             );
         }
-        if self.letters.required_size().is_none() {
-            return impossible("there can be no so many dead letters", self.letters.letters);
+        let letters = self.letters.required_size();
+        if letters.is_none_or(|bytes| bytes > MOST_LETTERS) || self.letters.letters > 65536 {
+            let what = "dead letters are 1 to 65536, of at most 256 MiB in all";
+            return impossible(what, self.letters.letters);
         }
         Ok(())
     }

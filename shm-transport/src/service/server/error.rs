@@ -87,6 +87,19 @@ pub enum ServerError {
     /// It was not said what the workers are.
     #[error("no program for the workers: say `worker(program)` or `this_program()`")]
     NoProgram,
+    /// This process was started as a worker by this same program, and would start workers that are
+    /// this program as well, and so on without end.
+    #[error(
+        "this process is the worker at place {place} of service {of:?}, which runs this same program, and comes to start {service:?} instead, as its workers would in turn: give the service the same name and domain in each process, without its number or the time, or start another program's workers with `worker(program)`"
+    )]
+    Endless {
+        /// The service that was to be started.
+        service: String,
+        /// The service that this process is a worker of.
+        of: String,
+        /// Its place there.
+        place: u32,
+    },
     /// There is no such program, or it cannot be executed.
     #[error(
         "the workers' program {path:?} cannot be executed: {source}; give the path of an executable file"

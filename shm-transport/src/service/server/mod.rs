@@ -52,7 +52,8 @@
 //! A worker inherits this process's environment, standard output and error, and the signals that
 //! were blocked when the server was started; its standard input is empty. Four variables say what it
 //! is: see [`worker`](crate::service::worker). It is this process's child, and nobody else in the
-//! process should wait for it. With [`die_with_server`](ServerBuilder::die_with_server) the kernel kills
+//! process should wait for it: the supervising thread does, and when the server has
+//! [left](Server::leave) another thread, until the last of these workers has ended. With [`die_with_server`](ServerBuilder::die_with_server) the kernel kills
 //! it when the supervising thread ends, by whatever.
 //!
 //! # Forks
@@ -66,6 +67,7 @@ mod hang;
 mod helpers;
 mod info;
 pub(super) mod letters;
+mod reap;
 mod recover;
 mod restart;
 mod shared;
@@ -145,7 +147,8 @@ impl Server {
         Client::builder(&name).in_domain(domain.clone()).connect()
     }
 
-    /// Waits until each worker serves, or one place has failed, or for so long.
+    /// Waits until each worker serves, or one place has failed, or for so long. Who was told of a
+    /// worker's death before, by a call's error, waits for the next worker at that place.
     ///
     /// # Errors
     ///
@@ -218,7 +221,8 @@ impl Server {
     }
 
     /// Stops the service: no new clients or calls, workers finish what they have in hand and end,
-    /// those that have not in time are killed; then everything of the service is unlinked but dead
+    /// those that have not yet come to their places get SIGTERM, those that have not ended in time
+    /// are killed; then everything of the service is unlinked but dead
     /// letters, if there are any. Blocks until that is done.
     ///
     /// # Errors
@@ -232,7 +236,7 @@ impl Server {
     }
 
     /// Leaves the service as it is, with its workers, without a supervisor. The next server of the
-    /// name adopts it. Not if the workers [die with the server](ServerBuilder::die_with_server).
+    /// name adopts it. Workers that [die with the server](ServerBuilder::die_with_server) are killed.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@ use super::error::ServerError;
 use crate::domain::Domain;
 use crate::liveness::{PidFd, Process};
 use crate::service::name::ServiceName;
+use crate::service::worker::Worker;
 use crate::service::worker::assignment::{self, Assignment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
@@ -45,9 +46,18 @@ impl Program {
         Self { path: path.into(), args: Vec::new(), env: Vec::new() }
     }
 
-    /// The program that this process runs, with the arguments it was started with.
+    /// The program that this process runs, with the arguments it was started with. Its workers
+    /// [know](Self::is_worker_of_itself) that.
     pub(super) fn this() -> io::Result<Self> {
-        Ok(Self::new(std::env::current_exe()?).args(std::env::args_os().skip(1)))
+        let path = std::env::current_exe()?;
+        let this = Self::new(&path).args(std::env::args_os().skip(1));
+        Ok(this.env(assignment::PROGRAM, path))
+    }
+
+    /// Whether this process is a worker, and its server runs the same program.
+    pub(super) fn is_worker_of_itself() -> bool {
+        let of = std::env::var_os(assignment::PROGRAM).map(PathBuf::from);
+        Worker::is_started() && of.is_some() && of == std::env::current_exe().ok()
     }
 
     /// One argument more.
@@ -114,6 +124,8 @@ impl Launch {
     pub fn spawn(&self, program: &Program, place: u32, incarnation: u32) -> io::Result<Running> {
         let mut command = Command::new(&program.path);
         command.args(&program.args).stdin(Stdio::null());
+        // Of this process, if it is a worker; the program may say the same of the new one.
+        command.env_remove(assignment::PROGRAM);
         command.envs(program.env.iter().map(|(name, value)| (name, value)));
         let (service, domain) = (self.service, self.domain.clone());
         let assignment = Assignment { domain, service, place, incarnation };

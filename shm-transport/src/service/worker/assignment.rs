@@ -6,6 +6,7 @@
 //! | `SHM_SERVICE` | the service's name |
 //! | `SHM_DOMAIN`, `SHM_DIRECTORY` | the domain, as for nodes |
 //! | `SHM_GROUP` | the number of the group that the domain is for, if it is for one |
+//! | `SHM_PROGRAM` | the program, if worker and server are to be the same one |
 
 use super::error::WorkerError;
 use crate::domain::Domain;
@@ -18,6 +19,8 @@ pub(in crate::service) const WORKER: &str = "SHM_WORKER";
 pub(in crate::service) const SERVICE: &str = "SHM_SERVICE";
 pub(in crate::service) const DIRECTORY: &str = "SHM_DIRECTORY";
 pub(in crate::service) const GROUP: &str = "SHM_GROUP";
+/// Said with a program, and not by [`Assignment`].
+pub(in crate::service) const PROGRAM: &str = "SHM_PROGRAM";
 
 /// Which worker a process is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
