@@ -56,6 +56,7 @@ sync::with_read_modify_write! {
     pub mod channel;
     pub mod completion;
     pub mod lane;
+    pub mod leader;
     pub mod place;
     pub mod pool;
     pub mod table;
@@ -91,7 +92,14 @@ const SITES: &[&[sync::Site]] = &[
 sync::with_read_modify_write! {
     /// And of what is claimed by compare-and-swap.
     const CLAIMED: &[&[sync::Site]] =
-        &[channel::SITES, table::SITES, pool::SITES, place::SITES, completion::SITES];
+        &[
+            channel::SITES,
+            table::SITES,
+            pool::SITES,
+            place::SITES,
+            completion::SITES,
+            leader::SITES,
+        ];
 }
 
 /// Every place whose memory ordering matters, with its partner and the model that fails when it is

@@ -7,6 +7,7 @@ pub mod counter;
 pub mod crash;
 pub mod frame;
 pub mod lane;
+pub mod leader;
 pub mod monitor;
 pub mod part;
 pub mod pool;
@@ -36,6 +37,7 @@ pub fn all() -> impl Iterator<Item = &'static (&'static str, fn())> {
         service::MODELS,
         sleepless::MODELS,
         completion::MODELS,
+        leader::MODELS,
     ];
     #[cfg(crash_points)]
     let models = models.into_iter().chain(crash::ALL.iter().copied());

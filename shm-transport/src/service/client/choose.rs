@@ -102,7 +102,8 @@ impl Choice {
         let now = clock::coarse();
         let calls = self.calls.load(Relaxed).wrapping_add(1);
         self.calls.store(calls, Relaxed);
-        if calls.is_multiple_of(CALLS)
+        // Where there is one place there is nothing to choose.
+        if (calls.is_multiple_of(CALLS) && self.seen.len() > 1)
             || self.looked.load(Relaxed) != now
             || self.is_stale.load(Relaxed)
         {

@@ -11,18 +11,19 @@ use super::family::Family;
 use super::follow::{Follower, Followers};
 use super::lanes::{Lane, NotSent, Opening};
 use super::reactor::Reactor;
-use super::receive::{Lanes, Role};
+use super::receive::{Lanes, Own, Role};
 use crate::config::Wait;
 use crate::liveness::Verdict;
 use crate::park::FutexPark;
 use crate::segment::{OpenOptions, Segment, SegmentError};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use shm_primitives::channel::Replies;
 use shm_primitives::completion::{GivenUp, Outcome};
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{
     BellsLayout, ClientEntry, ClientState, FunctionEntry, Shape,
 };
+use shm_primitives::leader::{Leadership, Leading};
 use shm_primitives::message::{Priority, SeqId};
 use shm_primitives::monitor::Snapshot;
 use shm_primitives::part::Corrupt;
@@ -30,7 +31,7 @@ use shm_primitives::place::Cause;
 use shm_primitives::segment::{self as layout, Control, Magic, State};
 use shm_primitives::sync::Ordering::Relaxed as Shared;
 use shm_primitives::table::Slot;
-use shm_primitives::wake::{Deadline, Look, Park};
+use shm_primitives::wake::{Deadline, Look, Park, WakeWord};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,7 +57,7 @@ type ClientSlot = Slot<'static, ClientEntry, 1>;
 #[derive(Debug)]
 pub(super) struct Connection {
     lanes: ManuallyDrop<Box<[Lane]>>,
-    role: ManuallyDrop<Mutex<Role>>,
+    role: ManuallyDrop<Leadership<Role>>,
     /// Receiving halves of lanes just made, for who has the role.
     news: ManuallyDrop<Mutex<Vec<(u32, Replies<'static>)>>>,
     are_news: AtomicBool,
@@ -136,7 +137,7 @@ impl Connection {
         let idempotent = functions.filter(FunctionEntry::is_idempotent).map(|it| it.func_id);
         let this = Self {
             lanes: ManuallyDrop::new((0..shape.workers()).map(|_| Lane::default()).collect()),
-            role: ManuallyDrop::new(Mutex::new(Role {
+            role: ManuallyDrop::new(Leadership::new(Role {
                 lanes: Lanes::default(),
                 waiter: bell.bell().waiter(),
             })),
@@ -345,12 +346,11 @@ impl Connection {
                 return Err(CallError::ServiceGone);
             }
             // Replies that nobody has read yet take room.
-            if let Some(mut role) = self.role.try_lock() {
-                let found = self.drain(&mut role.lanes, NOBODY, Look::Thorough);
+            if let Some(mut role) = self.role.try_lead() {
+                let found = self.drain(&mut role.lanes, &mut Own::nobody(), Look::Thorough);
                 self.settle(&mut role.lanes);
                 let again = found != 0;
-                drop(role);
-                self.hand_over();
+                self.resign(role);
                 if again {
                     continue;
                 }
@@ -361,15 +361,14 @@ impl Connection {
                 return Err(self.full());
             }
             let until = Deadline::at(deadline.nanoseconds().min(now + ROOM));
-            match self.role.try_lock() {
+            match self.role.try_lead() {
                 Some(mut role) => {
                     let mut found = 0;
-                    self.lead(&mut role, until, NOBODY, |drained| {
+                    self.lead(&mut role, until, &mut Own::nobody(), |drained, _| {
                         found += drained;
                         found != 0
                     });
-                    drop(role);
-                    self.hand_over();
+                    self.resign(role);
                 }
                 None => std::thread::sleep(Duration::from_micros(50)),
             }
@@ -400,42 +399,40 @@ impl Connection {
     /// Waits for the end of a call; `None` if it is late.
     #[inline]
     pub fn wait(&self, seq: u64, patience: &mut Patience) -> Option<Ending> {
-        let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+        let mut own = Own::new(seq);
         // What came with the reply to another call.
-        if let Some((_, ending)) = slot.done.take(tag) {
-            return Some(ending.unwrap_or(Ending::Gone));
+        if let Some(ending) = self.ending(&mut own) {
+            return Some(ending);
         }
         if self.family.wait != Wait::Block
-            && let Some(mut role) = self.role.try_lock()
+            && let Some(mut role) = self.role.try_lead()
         {
             let mut polls = 0;
-            while slot.done.outcome(tag).is_none() && polls < EAGER + POLLS {
+            while !self.has_ended(&own) && polls < EAGER + POLLS {
                 polls += 1;
-                if self.drain(&mut role.lanes, seq, Look::Glance) == 0 {
+                if self.drain(&mut role.lanes, &mut own, Look::Glance) == 0 {
                     if polls > EAGER {
                         std::hint::spin_loop();
                     }
                     role.lanes.hold_back();
                 }
             }
-            drop(role);
-            self.hand_over();
+            self.resign(role);
         }
-        match slot.done.take(tag) {
-            Some((_, ending)) => Some(ending.unwrap_or(Ending::Gone)),
-            None => self.wait_long(seq, patience),
+        match self.ending(&mut own) {
+            Some(ending) => Some(ending),
+            None => self.wait_long(own, patience),
         }
     }
 
     #[cold]
-    fn wait_long(&self, seq: u64, patience: &mut Patience) -> Option<Ending> {
-        let (slot, tag) = (self.calls.slot(seq), self.calls.tag(seq));
+    fn wait_long(&self, mut own: Own, patience: &mut Patience) -> Option<Ending> {
+        let (seq, slot) = (own.seq(), self.calls.slot(own.seq()));
         let deadline = patience.deadline(&self.park).nanoseconds();
-        let ended = || slot.done.outcome(tag).is_some();
         self.choice.mark_stale();
         loop {
-            if let Some((_, ending)) = slot.done.take(tag) {
-                return Some(ending.unwrap_or(Ending::Gone));
+            if let Some(ending) = self.ending(&mut own) {
+                return Some(ending);
             }
             let now = self.park.now();
             if now >= deadline {
@@ -448,18 +445,17 @@ impl Connection {
                 return Some(self.give_up(seq).unwrap_or(Ending::Corrupt));
             }
             let until = Deadline::at(deadline.min(now.saturating_add(BOUND)));
-            match self.role.try_lock() {
+            match self.role.try_lead() {
                 Some(mut role) => {
-                    self.lead(&mut role, until, seq, |_| ended());
-                    if !ended() {
+                    self.lead(&mut role, until, &mut own, |_, own| self.has_ended(own));
+                    if !self.has_ended(&own) {
                         self.look_after(Some(&mut role));
                     }
-                    drop(role);
-                    self.hand_over();
+                    self.resign(role);
                 }
                 None => {
-                    self.follow(seq, until, || ended() || self.is_lost());
-                    if !ended() {
+                    self.follow(seq, until, || self.has_ended(&own) || self.is_lost());
+                    if !self.has_ended(&own) {
                         self.look_after(None);
                     }
                 }
@@ -480,11 +476,12 @@ impl Connection {
             }
             // Nobody is woken for reports who has the role himself: in short pieces.
             let until = Deadline::at(deadline.min(now.saturating_add(BOUND)));
-            match self.role.try_lock() {
+            match self.role.try_lead() {
                 Some(mut role) => {
-                    self.lead(&mut role, until, NOBODY, |found| found != 0 || !pending());
-                    drop(role);
-                    self.hand_over();
+                    self.lead(&mut role, until, &mut Own::nobody(), |found, _| {
+                        found != 0 || !pending()
+                    });
+                    self.resign(role);
                 }
                 None => {
                     self.follow(seq, until, || !pending() || self.calls.has_report(seq));
@@ -496,10 +493,9 @@ impl Connection {
 
     /// Reads what has come, without waiting, if nobody else does.
     pub fn glance(&self) {
-        if let Some(mut role) = self.role.try_lock() {
-            self.drain(&mut role.lanes, NOBODY, Look::Glance);
-            drop(role);
-            self.hand_over();
+        if let Some(mut role) = self.role.try_lead() {
+            self.drain(&mut role.lanes, &mut Own::nobody(), Look::Glance);
+            self.resign(role);
         }
     }
 
@@ -509,8 +505,8 @@ impl Connection {
         &self,
         role: &mut Role,
         until: Deadline,
-        own: u64,
-        mut done: impl FnMut(u32) -> bool,
+        own: &mut Own,
+        mut done: impl FnMut(u32, &Own) -> bool,
     ) {
         let Role { lanes, waiter } = role;
         let mut look = |look| {
@@ -518,7 +514,7 @@ impl Connection {
             if found == 0 && look == Look::Glance {
                 lanes.hold_back();
             }
-            done(found) || self.is_lost()
+            done(found, own) || self.is_lost()
         };
         if self.family.wait != Wait::Poll {
             waiter.wait_looking(&self.park, until, look);
@@ -540,29 +536,46 @@ impl Connection {
 
     /// Waits until `done`, or `until`, or nobody receives any more.
     fn follow(&self, seq: u64, until: Deadline, done: impl Fn() -> bool) {
-        let me = Follower::Call(seq);
-        self.follow.add(me);
         let bell = self.calls.slot(seq).done.bell();
+        self.follow_at(Follower::Call(seq), bell, until, done);
+    }
+
+    /// The same, sleeping at `bell`.
+    pub fn follow_at(
+        &self,
+        me: Follower,
+        bell: &WakeWord,
+        until: Deadline,
+        done: impl Fn() -> bool,
+    ) {
+        self.follow.add(me);
+        self.role.follow();
         let park = FutexPark::private();
-        bell.waiter().wait(&park, until, || done() || !self.role.is_locked());
+        bell.waiter().wait(&park, until, || done() || !self.role.is_led());
+        // In this order: who is woken for the others does follow.
         self.follow.remove(me);
-        self.hand_over();
+        if self.role.unfollow() {
+            self.follow.wake_one(&self.calls);
+        }
     }
 
     /// Takes the role, if it is free.
-    pub fn role(&self) -> Option<MutexGuard<'_, Role>> {
-        self.role.try_lock()
+    pub fn role(&self) -> Option<Leading<'_, Role>> {
+        self.role.try_lead()
     }
 
-    /// Whether nobody receives.
-    pub fn is_free(&self) -> bool {
-        !self.role.is_locked()
-    }
-
-    /// Wakes somebody who takes the role, if there is anybody and it is free.
+    /// How many follow. To be asked behind a fence.
     #[inline]
-    pub fn hand_over(&self) {
-        self.follow.hand_over(&self.calls, || self.is_free());
+    pub fn followers(&self) -> u32 {
+        self.role.followers()
+    }
+
+    /// Gives the role back, and wakes somebody who takes it, if there is anybody.
+    #[inline]
+    pub fn resign(&self, role: Leading<'_, Role>) {
+        if role.resign() {
+            self.follow.wake_one(&self.calls);
+        }
     }
 
     /// Ends a call as its caller: `None` if nobody had. Its worker is told then.
@@ -605,49 +618,38 @@ impl Connection {
     }
 
     /// Looks whether service and workers are there. Done by whoever waits, now and then; with the
-    /// role, if the caller has it.
+    /// role, if the caller has it, and not at all if somebody else has, who looks as well.
     #[cold]
     pub fn look_after(&self, role: Option<&mut Role>) {
         let now = self.park.now();
         let last = self.looked.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < BOUND / 2
-            || self
-                .looked
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
-        {
+        if now.saturating_sub(last) < BOUND / 2 {
             return;
         }
-        let is_gone = matches!(self.bells.segment.has_name(), Ok(false));
-        if !is_gone {
-            self.refuse_deserted();
-            if is_supervised(&self.family, &self.control.layout) {
-                self.unattended.clear();
-                return;
-            }
-            self.end_unattended(now, last);
-        }
-        let look = |role: &mut Role| {
-            if is_gone {
-                // What was answered before stays so.
-                self.drain(&mut role.lanes, NOBODY, Look::Thorough);
-            } else {
-                self.look_for_the_dead(role);
-            }
-        };
         match role {
-            Some(role) => look(role),
+            Some(role) => self.look_now(role, now),
             None => {
-                let role = self.role.try_lock_for(Duration::from_millis(10));
-                if let Some(mut role) = role {
-                    look(&mut role);
-                    drop(role);
-                    self.hand_over();
+                if let Some(mut role) = self.role() {
+                    self.look_now(&mut role, now);
+                    self.resign(role);
                 }
             }
         }
-        if is_gone {
-            self.lose();
+    }
+
+    fn look_now(&self, role: &mut Role, now: u64) {
+        let last = self.looked.swap(now, Ordering::Relaxed);
+        if matches!(self.bells.segment.has_name(), Ok(false)) {
+            // What was answered before stays so.
+            self.drain(&mut role.lanes, &mut Own::nobody(), Look::Thorough);
+            return self.lose();
+        }
+        self.refuse_deserted();
+        if is_supervised(&self.family, &self.control.layout) {
+            self.unattended.clear();
+        } else {
+            self.look_for_the_dead(role);
+            self.end_unattended(now, last);
         }
     }
 
@@ -674,7 +676,7 @@ impl Connection {
                 continue;
             }
             // It may have replied before it died.
-            self.drain(&mut role.lanes, NOBODY, Look::Thorough);
+            self.drain(&mut role.lanes, &mut Own::nobody(), Look::Thorough);
             let mut ended = Vec::new();
             let ending = Ending::Crashed(Cause::Unknown);
             self.end(seq, Outcome::Crash, ending, NOBODY, &mut ended);
@@ -690,7 +692,6 @@ impl Connection {
         self.tell(&mut ended);
         // Whoever receives ceases to.
         self.ring_own_bell();
-        self.hand_over();
     }
 
     pub fn ring_own_bell(&self) {
@@ -706,9 +707,7 @@ impl Drop for Connection {
         if !self.family.is_ours() {
             // A forked child's copies: neither ends nor memory are its own.
             self.lanes.iter_mut().for_each(Lane::forget);
-            if let Some(mut role) = self.role.try_lock() {
-                role.lanes.forget();
-            }
+            self.role.get_mut().lanes.forget();
             return;
         }
         if let Some(state) = self.place.live(ClientEntry::STATE) {

@@ -3,8 +3,7 @@
 use super::calls::Table;
 use crate::park::FutexPark;
 use parking_lot::Mutex;
-use shm_primitives::wake::{WakeWord, published};
-use std::sync::atomic::{AtomicU32, Ordering};
+use shm_primitives::wake::WakeWord;
 
 /// One who follows: where it sleeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,46 +18,32 @@ pub(super) enum Follower {
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     list: Mutex<Vec<Follower>>,
-    count: AtomicU32,
     /// Where the reactor sleeps.
     pub reactor: WakeWord,
 }
 
 impl Followers {
-    /// Is one from now on.
+    /// Can be woken from now on. Before it follows.
     pub fn add(&self, follower: Follower) {
         self.list.lock().push(follower);
-        self.count.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Is none any more. To be followed by [`hand_over`](Self::hand_over), if it does not take the
-    /// role.
+    /// Cannot any more.
     pub fn remove(&self, follower: Follower) {
         let mut list = self.list.lock();
         if let Some(at) = list.iter().position(|other| *other == follower) {
             list.swap_remove(at);
-            self.count.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// How many there are. To be asked behind a fence.
-    #[inline]
-    pub fn count(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Wakes one, if there is one and the role is free.
-    #[inline]
-    pub fn hand_over(&self, calls: &Table, is_free: impl Fn() -> bool) {
-        let fenced = published();
-        if self.count() == 0 || !is_free() {
-            return;
-        }
+    /// Wakes one.
+    #[cold]
+    pub fn wake_one(&self, calls: &Table) {
         let Some(next) = self.list.lock().last().copied() else { return };
         let bell = match next {
             Follower::Call(seq) => calls.slot(seq).done.bell(),
             Follower::Reactor => &self.reactor,
         };
-        bell.shared_notifier().notify_after(&FutexPark::private(), &fenced);
+        bell.shared_notifier().notify(&FutexPark::private());
     }
 }

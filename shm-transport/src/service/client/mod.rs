@@ -103,13 +103,15 @@ pub use error::{CallError, ConnectError};
 
 use crate::domain::Domain;
 use crate::park::FutexPark;
+use arc_swap::{ArcSwapOption, Guard};
 use call::ATTEMPTS;
 use connection::{Connection, Patience};
 use family::Family;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::message::Priority;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -134,7 +136,7 @@ pub enum ClientState {
 ///
 /// A clone has a place and lanes of its own, which it takes at its first call.
 pub struct Client {
-    connection: RwLock<Option<Arc<Connection>>>,
+    connection: ArcSwapOption<Connection>,
     connecting: Mutex<()>,
     family: Arc<Family>,
 }
@@ -155,7 +157,7 @@ impl Client {
     }
 
     fn of(family: Arc<Family>, connection: Option<Arc<Connection>>) -> Self {
-        Self { connection: RwLock::new(connection), connecting: Mutex::new(()), family }
+        Self { connection: ArcSwapOption::new(connection), connecting: Mutex::new(()), family }
     }
 
     /// The service's name.
@@ -183,7 +185,7 @@ impl Client {
         if !self.family.is_ours() {
             return ClientState::Disconnected;
         }
-        match &*self.connection.read() {
+        match &*self.connection.load() {
             None => ClientState::Disconnected,
             Some(connection) => {
                 connection.look_after(None);
@@ -262,7 +264,7 @@ impl Client {
         payload: &[u8],
         priority: Priority,
     ) -> Result<Call, CallError> {
-        Call::send(self.connected(None)?, function, payload, priority, true)
+        Call::send(self.connected(None)?.shared(), function, payload, priority, true)
     }
 
     /// Several calls, whose workers are woken once.
@@ -271,7 +273,7 @@ impl Client {
     ///
     /// `Disconnected`.
     pub fn batch(&self, priority: Priority) -> Result<Batch, CallError> {
-        Ok(Batch::new(self.connected(None)?, priority))
+        Ok(Batch::new(self.connected(None)?.shared(), priority))
     }
 
     /// Gives its place back. Calls in flight are [`ServiceGone`](CallError::ServiceGone). The next
@@ -280,7 +282,7 @@ impl Client {
         if !self.family.is_ours() {
             return;
         }
-        let connection = self.connection.write().take();
+        let connection = self.connection.swap(None);
         if let Some(connection) = connection {
             connection.lose();
         }
@@ -288,20 +290,24 @@ impl Client {
 
     /// The connection, made if there is none that is of use: for so long, or with one attempt.
     #[inline]
-    fn connected(&self, patience: Option<&mut Patience>) -> Result<Arc<Connection>, CallError> {
+    fn connected(&self, patience: Option<&mut Patience>) -> Result<Connected, CallError> {
         if !self.family.is_ours() {
             return Err(ConnectError::Forked.into());
         }
-        if let Some(connection) = &*self.connection.read()
-            && connection.is_usable()
-        {
-            return Ok(Arc::clone(connection));
+        match self.usable() {
+            Some(connection) => Ok(connection),
+            None => self.connect_anew(patience),
         }
-        self.connect_anew(patience)
+    }
+
+    #[inline]
+    fn usable(&self) -> Option<Connected> {
+        let connection = self.connection.load();
+        connection.as_ref().is_some_and(|it| it.is_usable()).then_some(Connected(connection))
     }
 
     #[cold]
-    fn connect_anew(&self, patience: Option<&mut Patience>) -> Result<Arc<Connection>, CallError> {
+    fn connect_anew(&self, patience: Option<&mut Patience>) -> Result<Connected, CallError> {
         let begun = Instant::now();
         let timeout = patience.map_or(Duration::ZERO, |patience| {
             // It begins now, and what is left of it then is for the reply.
@@ -313,19 +319,42 @@ impl Client {
             let (service, waited) = (self.family.service, begun.elapsed());
             return Err(ConnectError::NoService { service, waited }.into());
         };
-        if let Some(connection) = &*self.connection.read()
-            && connection.is_usable()
-        {
-            return Ok(Arc::clone(connection));
+        if let Some(connection) = self.usable() {
+            return Ok(connection);
         }
-        let former = self.connection.write().take();
-        if let Some(former) = former {
+        if let Some(former) = self.connection.swap(None) {
             // Its calls in flight go on, if the service is only about to be stopped.
             former.look_after(None);
         }
         let connection = Arc::new(self.family.connect(begun, timeout)?);
-        *self.connection.write() = Some(Arc::clone(&connection));
-        Ok(connection)
+        self.connection.store(Some(Arc::clone(&connection)));
+        Ok(Connected(Guard::from_inner(Some(connection))))
+    }
+}
+
+/// A connection, as long as something is done with it.
+struct Connected(Guard<Option<Arc<Connection>>>);
+
+impl Connected {
+    /// For what outlasts the client.
+    fn shared(self) -> Arc<Connection> {
+        Arc::clone(self.arc())
+    }
+
+    #[inline]
+    fn arc(&self) -> &Arc<Connection> {
+        match &*self.0 {
+            Some(connection) => connection,
+            None => unreachable!("made where there is one"),
+        }
+    }
+}
+
+impl Deref for Connected {
+    type Target = Connection;
+    #[inline]
+    fn deref(&self) -> &Connection {
+        self.arc()
     }
 }
 

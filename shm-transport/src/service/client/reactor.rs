@@ -7,6 +7,7 @@
 use super::connection::Connection;
 use super::error::CallError;
 use super::follow::Follower;
+use super::receive::Own;
 use crate::park::FutexPark;
 use parking_lot::{Condvar, Mutex};
 use shm_primitives::wake::{Deadline, Park};
@@ -92,17 +93,11 @@ impl Connection {
         let is_done = || self.calls.wakers() == 0;
         match self.role() {
             Some(mut role) => {
-                self.lead(&mut role, until, 0, |_| is_done());
+                self.lead(&mut role, until, &mut Own::nobody(), |_, _| is_done());
                 self.look_after(Some(&mut role));
-                drop(role);
+                self.resign(role);
             }
-            None => {
-                self.follow.add(Follower::Reactor);
-                let bell = &self.follow.reactor;
-                bell.waiter().wait(&park, until, || is_done() || self.is_free());
-                self.follow.remove(Follower::Reactor);
-            }
+            None => self.follow_at(Follower::Reactor, &self.follow.reactor, until, is_done),
         }
-        self.hand_over();
     }
 }

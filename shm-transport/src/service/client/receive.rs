@@ -5,20 +5,16 @@
 //! the *followers*, sleep at their own calls' bells. Who has its own reply gives the role back and
 //! wakes one follower, who takes it.
 //!
-//! **Nobody sleeps while there is nobody who receives.** A follower counts itself among the
-//! followers, then, behind the fence of its sleep, looks whether the role is taken, and sleeps only
-//! if it is. Who gives the role back does so, then, behind a fence, looks at the number of
-//! followers. So one sees the other. A follower that was woken to take the role, and does not, for
-//! its own call has just ended, passes the wake on; so each who ceases to be a follower looks
-//! whether the role is free and somebody else follows.
+//! **Nobody sleeps while there is nobody who receives**: see
+//! [`leader`](shm_primitives::leader).
 //!
 //! **Nobody misses the end of its call.** It is settled first, then comes a fence, then the look
 //! whether anybody follows, or waits by a waker: the first look of a wait is behind the waiter's
 //! own fence.
 
-use super::connection::Connection;
+use super::connection::{Connection, NOBODY};
 use shm_primitives::channel::{ReceiveError, Replies, Response};
-use shm_primitives::completion::Outcome;
+use shm_primitives::completion::{GivenUp, Outcome};
 use shm_primitives::message::{HeaderError, MsgStatus};
 use shm_primitives::wake::{Look, Waiter, published};
 
@@ -74,11 +70,50 @@ impl Lanes {
     }
 }
 
+/// The call that who reads waits for itself: the reply to it is handed over, and goes through no
+/// slot.
+#[derive(Debug)]
+pub(super) struct Own {
+    seq: u64,
+    ending: Option<Ending>,
+}
+
+impl Own {
+    /// Of who reads for others alone.
+    pub const fn nobody() -> Self {
+        Self::new(NOBODY)
+    }
+
+    pub const fn new(seq: u64) -> Self {
+        Self { seq, ending: None }
+    }
+
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
 impl Connection {
+    /// Whether the caller's own call has ended.
+    #[inline]
+    pub fn has_ended(&self, own: &Own) -> bool {
+        own.ending.is_some()
+            || self.calls.slot(own.seq).done.outcome(self.calls.tag(own.seq)).is_some()
+    }
+
+    /// How it has ended; its slot is another call's then.
+    #[inline]
+    pub fn ending(&self, own: &mut Own) -> Option<Ending> {
+        own.ending.take().or_else(|| {
+            let (_, ending) = self.calls.slot(own.seq).done.take(self.calls.tag(own.seq))?;
+            Some(ending.unwrap_or(Ending::Gone))
+        })
+    }
+
     /// Reads the replies that are there, of lanes that some are expected in or of all; ends their
     /// calls, and tells who waits for them, but for the caller's `own`. How many there were.
     #[inline]
-    pub fn drain(&self, lanes: &mut Lanes, own: u64, look: Look) -> u32 {
+    pub fn drain(&self, lanes: &mut Lanes, own: &mut Own, look: Look) -> u32 {
         if self.has_news() {
             self.take_news(lanes);
         }
@@ -96,15 +131,25 @@ impl Connection {
             while here < TURN {
                 match replies.response() {
                     Ok(response) => {
-                        if let Some((seq, ending)) = self.read(*place, response) {
+                        let found = self.read(*place, response);
+                        if let Some((seq, ending)) = found {
                             lane.finished(replies);
-                            self.end(seq, Outcome::Reply, ending, own, ended);
+                            if seq != own.seq {
+                                self.end(seq, Outcome::Reply, ending, NOBODY, ended);
+                            } else {
+                                self.end_own(own, ending);
+                                if lane.outstanding() == Some(0) {
+                                    // A look for more would take the line from who writes next.
+                                    here += 1;
+                                    break;
+                                }
+                            }
                         }
                     }
                     Err(ReceiveError::Empty) => break,
                     Err(ReceiveError::Malformed(error)) => {
                         let _ = replies.discard_malformed();
-                        self.note_nonsense(*place, error, own, ended);
+                        self.note_nonsense(*place, error, own.seq, ended);
                     }
                     Err(ReceiveError::Corrupt | ReceiveError::InHand) => {
                         useless = Some(*place);
@@ -119,7 +164,7 @@ impl Connection {
             }
         }
         if let Some(place) = useless {
-            self.give_lane_up(place, own, lanes);
+            self.give_lane_up(place, own.seq, lanes);
         }
         if !lanes.ended.is_empty() {
             self.tell(&mut lanes.ended);
@@ -148,6 +193,17 @@ impl Connection {
         };
         response.release();
         found
+    }
+
+    /// Ends the caller's call, if nobody has.
+    #[inline]
+    fn end_own(&self, own: &mut Own, ending: Ending) {
+        match self.calls.slot(own.seq).done.give_up(self.calls.tag(own.seq)) {
+            GivenUp::Won => own.ending = Some(ending),
+            GivenUp::Ended(_, other) => own.ending = Some(other.unwrap_or(Ending::Gone)),
+            // Somebody is about to: it is in the slot then.
+            GivenUp::Settling(_) | GivenUp::Over => {}
+        }
     }
 
     /// Ends a call, if nobody has.
@@ -199,7 +255,7 @@ impl Connection {
     /// Tells the callers of calls that were ended.
     pub fn tell(&self, ended: &mut Vec<u64>) {
         let fenced = published();
-        if self.follow.count() != 0 {
+        if self.followers() != 0 {
             for seq in ended.iter() {
                 let bell = self.calls.slot(*seq).done.bell();
                 bell.shared_notifier().notify_after(&FutexPark::private(), &fenced);

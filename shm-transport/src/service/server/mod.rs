@@ -225,7 +225,8 @@ impl Server {
     }
 
     /// Stops the service: no new clients or calls, workers finish what they have in hand and end,
-    /// those that have not in time are killed; then everything of the service is unlinked but dead
+    /// those that have not yet come to their places get SIGTERM, those that have not ended in time
+    /// are killed; then everything of the service is unlinked but dead
     /// letters, if there are any. Blocks until that is done.
     ///
     /// # Errors
@@ -239,7 +240,7 @@ impl Server {
     }
 
     /// Leaves the service as it is, with its workers, without a supervisor. The next server of the
-    /// name adopts it. Not if the workers [die with the server](ServerBuilder::die_with_server).
+    /// name adopts it. Workers that [die with the server](ServerBuilder::die_with_server) are killed.
     ///
     /// # Errors
     ///

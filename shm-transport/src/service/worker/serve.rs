@@ -23,6 +23,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Calls of one lane before the others have their turn.
 const TURN: u32 = 32;
+/// Glances in vain, in a row, before there is a pause between two.
+const EAGER: u32 = 64;
 /// Glances in vain, in a row, between two looks at the bits.
 const SELDOM: u32 = 64;
 /// Glances in vain, in a row, before everything is looked at.
@@ -118,7 +120,9 @@ impl Desk {
             if wait == Wait::Poll {
                 // The round was a glance.
                 self.look_seldom(Look::Glance);
-                std::hint::spin_loop();
+                if self.vain > EAGER {
+                    std::hint::spin_loop();
+                }
             } else {
                 waiter.wait_looking(&park, Deadline::NEVER, |look| self.look(look));
             }

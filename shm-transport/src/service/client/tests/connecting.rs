@@ -145,10 +145,10 @@ fn used_up() {
     let client = connect(&bare);
     let long = client.call_async(GATED, b"", Priority::Low).unwrap();
     gate.meet();
-    let before = client.connected(None).unwrap();
+    let before = client.connected(None).unwrap().shared();
     before.calls.jump(1 << 40);
     let next = client.call_async(ECHO, b"next", Priority::Low).unwrap();
-    assert!(!Arc::ptr_eq(&before, &client.connected(None).unwrap()));
+    assert!(!Arc::ptr_eq(&before, &client.connected(None).unwrap().shared()));
     gate.open();
     assert_eq!(number(long.wait(LONG).unwrap()), 0);
     assert_eq!(next.wait(LONG).unwrap(), b"next");

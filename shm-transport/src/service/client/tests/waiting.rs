@@ -37,7 +37,7 @@ fn the_role_is_handed_over() {
             });
         }
         let connection = client.connected(None).unwrap();
-        assert_eq!(connection.follow.count(), 0);
+        assert_eq!(connection.followers(), 0);
         drop(connection);
         *hand.lane = None;
         drop(hand.mapped.take());
