@@ -5,10 +5,12 @@ mod common;
 use common::{Done, Place, await_that, run};
 use serde_json::Value;
 use shm_transport::service::{
-    CallError, Client, HandlerError, Priority, Program, Reply, Request, Restart, Server, Worker,
+    CallError, Client, Condition, HandlerError, Priority, Program, Reply, Request, Restart, Server,
+    Worker,
 };
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -132,7 +134,7 @@ fn list_shows_services() {
     let workers = found["workers"].as_array().unwrap();
     let pids: Vec<u32> = server.workers().iter().map(|it| it.pid.unwrap()).collect();
     for (place, worker) in workers.iter().enumerate() {
-        assert_eq!(worker["place"], place);
+        assert_eq!(worker["place"], [0, 1, 3][place]);
         assert_eq!(worker["group"], ["normal", "normal", "vip"][place]);
         assert_eq!((&worker["condition"], &worker["order"]), (&"up".into(), &"run".into()));
         assert_eq!(worker["worker"]["pid"], pids[place]);
@@ -392,12 +394,14 @@ fn top_metrics_and_doctor_know_services() {
     for line in [
         format!("shm_service_supervised{{{of}}} 1"),
         format!("shm_service_workers_up{{{of}}} 3"),
+        format!("shm_service_workers_wanted{{{of}}} 3"),
+        format!("shm_service_workers_stuck{{{of}}} 0"),
         format!("shm_service_clients{{{of}}} 1"),
         format!("shm_service_crashes_total{{{of}}} 1"),
         format!("shm_service_poisoned_calls_total{{{of}}} 1"),
         format!("shm_service_letters{{{of}}} 1"),
-        format!("shm_worker_processed_calls_total{{{of},place=\"2\",group=\"vip\"}} 8"),
-        format!("shm_worker_failed_calls_total{{{of},place=\"2\",group=\"vip\"}} 1"),
+        format!("shm_worker_processed_calls_total{{{of},place=\"3\",group=\"vip\"}} 8"),
+        format!("shm_worker_failed_calls_total{{{of},place=\"3\",group=\"vip\"}} 1"),
         format!("shm_worker_queued_calls{{{of},place=\"0\",group=\"normal\"}} 0"),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
@@ -416,6 +420,48 @@ fn top_metrics_and_doctor_know_services() {
     place.shm(&["dlq", "drop", NAME, "--all", "--yes"]).with(0);
     assert_eq!(services()["found"], "1 at work");
     drop(client);
+    server.stop(LONG).unwrap();
+}
+
+/// Says of a place's worker, in the supervisor's stead, that it is stuck: a kernel that does so is
+/// not at hand.
+fn say_stuck(place: &Place, at: usize) {
+    let mut names = place.domain.segments().unwrap().flatten();
+    let control = names.find(|name| name.as_str().starts_with("service.")).unwrap();
+    let path = place.domain.path_of(&control);
+    let bytes = fs::read(&path).unwrap();
+    // Behind the headers of the segment and of the service's part: see `layout::service`.
+    let row = 256 + 128 + 64 * at;
+    // An odd number of records: the last one is the second copy.
+    let copy = row + if bytes[row] % 2 == 1 { 32 } else { 4 };
+    assert_eq!(bytes[copy + 5], Condition::Up as u8);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[Condition::Stuck as u8], (copy + 5) as u64).unwrap();
+}
+
+#[test]
+fn one_that_is_stuck_is_shown() {
+    let place = Place::apart();
+    let server = serve(place.domain.clone());
+    say_stuck(&place, 1);
+    let pid = server.workers()[1].pid.unwrap().to_string();
+    let found = service(&place);
+    assert_eq!(found["workers"][1]["condition"], "stuck");
+    assert_eq!((&found["wanted"], found["workers"].as_array().unwrap().len()), (&3.into(), 3));
+    assert!(place.shm(&["list"]).with(0).out.contains("stuck"));
+    let text = place.shm(&["top", "-n", "1", "-i", "0.01"]).with(0).out;
+    assert!(text.contains("2 of 3"), "{text}");
+    let text = place.shm(&["metrics"]).with(0).out;
+    for (name, value) in [("up", 2), ("wanted", 3), ("stuck", 1)] {
+        let line = format!("{name}{{domain=\"apart\",service=\"math/fast\"}} {value}\n");
+        assert!(text.contains(&format!("shm_service_workers_{line}")), "{line}: {text}");
+    }
+    let found = place.shm(&["doctor", "--json"]).json();
+    let checks = found["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["name"] == "services").unwrap();
+    assert_eq!(found["status"], "warn");
+    assert_eq!(found["found"], "math/fast: 1 worker does not die though killed");
+    assert!(found["advice"].as_str().unwrap().contains(&pid), "{found}");
     server.stop(LONG).unwrap();
 }
 
@@ -449,17 +495,19 @@ fn segments_of_a_service_are_inspected() {
     );
     let orders = part(&control, "service", 0);
     assert_eq!((&orders["normal_workers"], &orders["vip_workers"]), (&2.into(), &1.into()));
-    assert_eq!(orders["places"][2]["condition"], "up");
+    assert_eq!(orders["spares"], 1);
+    let condition = [0, 1, 2, 3, 4].map(|place| &orders["places"][place]["condition"]);
+    assert_eq!(condition, ["up", "up", "spare", "up", "spare"]);
     let workers = &part(&control, "slot table", 0)["workers"];
     assert_eq!(workers[2]["pid"], server.workers()[2].pid.unwrap());
     assert_eq!(part(&control, "monitors", 0)["calls"][0]["what"], "last");
-    await_that(|| part(&inspect("service."), "counters", 0)["counters"][2]["processed"] == 3);
+    await_that(|| part(&inspect("service."), "counters", 0)["counters"][3]["processed"] == 3);
     assert_eq!(part(&control, "counters", 0)["crashes"], 1);
 
     let bells = inspect("bells.");
     assert_eq!(bells["kind"], "BELL");
     assert_eq!(part(&bells, "slot table", 0)["clients"][0]["pid"], std::process::id());
-    assert_eq!(part(&bells, "wake word", 0)["bells"][2]["served_by"], 2);
+    assert_eq!(part(&bells, "wake word", 0)["bells"][3]["served_by"], 3);
     let lanes = inspect("client.");
     assert_eq!((&lanes["kind"], &lanes["owner"]["state"]), (&"PHNX".into(), &"alive".into()));
     let letters = inspect("letters.");
