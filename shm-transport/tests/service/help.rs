@@ -32,6 +32,8 @@ pub const BYTES: u32 = 1007;
 pub const REPORT: u32 = 1008;
 /// Takes so many milliseconds whatever happens; one progress report before.
 pub const DEAF: u32 = 1009;
+/// Whether what it was given, and room for its answer, stay as they are for a millisecond.
+pub const STEADY: u32 = 1010;
 pub const NOBODY: u32 = 1999;
 
 /// Waits for what is about to be so.
@@ -127,6 +129,16 @@ fn work() -> Result<(), WorkerError> {
             reply.accepted()?;
             thread::sleep(Duration::from_millis(number(request).into()));
             reply.send(b"")
+        })?
+        .on(STEADY, |request: &Request, reply: Reply| {
+            let before = request.to_vec();
+            let mut grant = reply.grant(before.len())?;
+            grant.copy_from_slice(&before);
+            thread::sleep(Duration::from_millis(1));
+            let is_steady = request.payload() == before && grant[..] == before;
+            let answer: &[u8] = if is_steady { b"steady" } else { b"changed" };
+            grant[..answer.len()].copy_from_slice(answer);
+            grant.send(answer.len())
         })?
         .on(BYTES, |request: &Request, reply: Reply| {
             reply.send(&vec![7; number(request) as usize])
