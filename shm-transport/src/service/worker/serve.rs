@@ -55,6 +55,8 @@ pub(super) struct Desk {
     /// Which normal lane has its turn, where VIP lanes come before.
     next: usize,
     duty: Duty,
+    /// It polls, and is not to be rung.
+    is_sleepless: bool,
     /// Ours no more: this process is a forked child.
     is_copy: bool,
     pub post: Post,
@@ -96,6 +98,7 @@ impl Desk {
             rounds: 0,
             next: 0,
             duty: Duty::Serve,
+            is_sleepless: false,
             is_copy: false,
             post,
         })
@@ -113,7 +116,7 @@ impl Desk {
     /// Serves until it is told to leave.
     pub fn run(mut self, wait: Wait) -> Result<(), WorkerError> {
         let Some(bell) = self.post.bells.layout.worker(self.post.place) else { return Ok(()) };
-        bell.set_sleepless(wait == Wait::Poll);
+        self.is_sleepless = wait == Wait::Poll;
         let park = match wait {
             Wait::Block => FutexPark::new().without_spinning(),
             Wait::Adaptive | Wait::Poll => FutexPark::new(),
@@ -199,6 +202,10 @@ impl Desk {
         self.duty = self.post.duty();
         if self.duty != Duty::Serve {
             return;
+        }
+        if let Some(bell) = self.post.bells.layout.worker(self.post.place) {
+            // Again each time: clients can write there.
+            bell.set_sleepless(self.is_sleepless);
         }
         for place in 0..self.post.shape().workers() {
             let serves = self.lanes.places().any(|served| served == place);
