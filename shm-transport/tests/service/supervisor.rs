@@ -7,7 +7,7 @@ use crate::segment_help::{again, alone, is_alone};
 use rustix::process::{Pid, Signal, kill_process};
 use shm_transport::domain::Domain;
 use shm_transport::service::{
-    CallError, Cause, Client, Hang, Priority, Restart, Server, ServerBuilder, ServerError,
+    CallError, Cause, Client, Hang, Priority, Program, Restart, Server, ServerBuilder, ServerError,
     ServiceState,
 };
 use std::mem::ManuallyDrop;
@@ -260,4 +260,37 @@ fn a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said() {
         server.workers()[0].reason.as_ref().is_some_and(|reason| reason.contains("died within"))
     });
     server.stop(PATIENCE).unwrap();
+}
+
+/// A worker that comes when its service is just being stopped is no failure: it says nothing, and
+/// ends with 0.
+#[test]
+fn a_worker_that_comes_while_its_service_is_stopped_ends_as_if_it_had_served() {
+    let place = Place::new();
+    // Comes when it may, and leaves behind what it says and ends with.
+    const LATE: &str = r#"
+        looks=0
+        until [ -e "$AT/come" ] || [ $looks -gt 6000 ]; do looks=$((looks + 1)); sleep 0.01; done
+        "$0" "$@" >/dev/null 2>"$AT/said"
+        echo "ended with $?" >>"$AT/said"
+    "#;
+    let late = Program::new("/bin/sh")
+        .args(["-c", LATE])
+        .arg(std::env::current_exe().unwrap())
+        .args(["help::role", "--exact", "--test-threads=1", "-q"])
+        .env("AT", &place.directory);
+    let server = server(&place).worker(late).start().unwrap();
+    thread::scope(|scope| {
+        let stopped = scope.spawn(|| server.stop(PATIENCE));
+        soon("it is being stopped", || server.state() == ServiceState::Stopping);
+        // Closed, by then: the state is said just before.
+        soon("it is closed", || {
+            let again = Client::builder("math").in_domain(place.domain.clone()).connect();
+            again.is_err()
+        });
+        std::fs::write(place.directory.join("come"), "").unwrap();
+        stopped.join().unwrap().unwrap();
+    });
+    let said = std::fs::read_to_string(place.directory.join("said")).unwrap();
+    assert_eq!(said, "ended with 0\n");
 }

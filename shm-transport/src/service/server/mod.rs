@@ -52,7 +52,8 @@
 //! A worker inherits this process's environment, standard output and error, and the signals that
 //! were blocked when the server was started; its standard input is empty. Four variables say what it
 //! is: see [`worker`](crate::service::worker). It is this process's child, and nobody else in the
-//! process should wait for it. With [`die_with_server`](ServerBuilder::die_with_server) the kernel kills
+//! process should wait for it: the supervising thread does, and when the server has
+//! [left](Server::leave) another thread, until the last of these workers has ended. With [`die_with_server`](ServerBuilder::die_with_server) the kernel kills
 //! it when the supervising thread ends, by whatever.
 //!
 //! # Forks
@@ -66,6 +67,7 @@ mod hang;
 mod helpers;
 mod info;
 pub(super) mod letters;
+mod reap;
 mod recover;
 mod restart;
 mod shared;

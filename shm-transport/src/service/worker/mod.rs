@@ -80,12 +80,16 @@ use crate::config::Wait;
 use post::Post;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serve::Desk;
+use shm_primitives::layout::service::Order;
+use shm_primitives::segment::SegmentError;
 
 /// A worker of a service, in its place, that has not begun to serve. Dropping it gives the place
 /// back. See the [module](self).
 #[derive(Debug)]
 pub struct Worker {
-    desk: Desk,
+    /// `None` of one that was not wanted any more when it came.
+    desk: Option<Desk>,
+    place: u32,
     wait: Wait,
     core: Option<usize>,
 }
@@ -99,6 +103,9 @@ impl Worker {
 
     /// Takes the place that this process was started for.
     ///
+    /// If the service is just being stopped, or the place was given up since, there is nothing to do
+    /// and nothing wrong: [`run`](Self::run) returns at once then.
+    ///
     /// # Errors
     ///
     /// See [`WorkerError`]; nothing is kept then.
@@ -108,16 +115,25 @@ impl Worker {
 
     /// Takes that place.
     pub(in crate::service) fn attach(assignment: Assignment) -> Result<Self, WorkerError> {
-        let (place, post) = (assignment.place, Post::take(assignment)?);
-        let places = post.shape().workers();
-        let desk = Desk::new(post).ok_or(WorkerError::NoPlace { place, places })?;
-        Ok(Self { desk, wait: Wait::default(), core: None })
+        let place = assignment.place;
+        let desk = match Post::take(assignment) {
+            Ok(post) => {
+                let places = post.shape().workers();
+                Some(Desk::new(post).ok_or(WorkerError::NoPlace { place, places })?)
+            }
+            Err(error) if is_over(&error) => {
+                tracing::info!(target: "shm_transport::service", place, %error, "not wanted any more");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { desk, place, wait: Wait::default(), core: None })
     }
 
     /// Which place it has, from 0.
     #[must_use]
     pub fn place(&self) -> u32 {
-        self.desk.post.place
+        self.place
     }
 
     /// Calls of function `func_id`, a number above 1000, run `handler`.
@@ -129,7 +145,9 @@ impl Worker {
     where
         F: FnMut(&Request<'_>, Reply<'_>) -> Result<(), HandlerError> + 'static,
     {
-        self.desk.handlers().register(func_id, Box::new(handler))?;
+        if let Some(desk) = &mut self.desk {
+            desk.handlers().register(func_id, Box::new(handler))?;
+        }
         Ok(self)
     }
 
@@ -170,11 +188,22 @@ impl Worker {
     /// `Pin`; `NotWanted` if another worker was started in its place meanwhile; `Forked`. In each
     /// case it has left.
     pub fn run(self) -> Result<(), WorkerError> {
-        let Self { desk, wait, core } = self;
+        let Self { desk: Some(desk), wait, core, .. } = self else { return Ok(()) };
         if let Some(core) = core {
             pin(core)?;
         }
         desk.run(wait)
+    }
+}
+
+/// Whether it says that a worker came when its place, or the whole service, was just being given up.
+fn is_over(error: &WorkerError) -> bool {
+    match error {
+        WorkerError::Layout { error: SegmentError::Closing { .. }, .. } => true,
+        WorkerError::NotWanted { started, wanted, order, .. } => {
+            started == wanted && *order != Order::Run
+        }
+        _ => false,
     }
 }
 

@@ -228,7 +228,11 @@ fn who_is_not_wanted_does_not_get_the_place() {
     drop(first);
     drop(attach(0, 3).expect("free again"));
     bare.drain(0);
-    assert_eq!(not_wanted(attach(0, 3)), (3, 3), "but not to serve");
+    assert_eq!(not_wanted(attach(0, 2)), (2, 3));
+    let late = attach(0, 3).unwrap().on(ECHO, echo).unwrap();
+    assert_eq!(late.place(), 0);
+    assert_eq!(bare.control.layout.workers().owner(0), None, "the place is given up");
+    late.run().unwrap();
     let error = attach(3, 1).unwrap_err();
     assert!(matches!(error, WorkerError::NoPlace { place: 3, places: 3 }), "{error}");
     // None of them has stayed a member.
@@ -244,13 +248,19 @@ fn what_is_no_service_is_said() {
     let error = Worker::attach(assignment).unwrap_err();
     assert!(matches!(error, WorkerError::NoService { .. }), "{error}");
     assert_eq!(error.exit_code(), 1);
+}
+
+/// One that came late has done nothing wrong, and serves nobody.
+#[test]
+fn a_service_that_is_being_stopped_has_no_work() {
+    let mut bare = Bare::new(SHAPE);
     bare.run(0, 1);
-    let mut bare = bare;
     bare.control_word.close();
-    let error = Worker::attach(bare.assignment(0, 1)).unwrap_err();
-    assert!(matches!(error, WorkerError::Layout { .. }), "{error}");
-    assert!(error.to_string().contains("closed"), "{error}");
+    let late = Worker::attach(bare.assignment(0, 1)).unwrap().on(ECHO, echo).unwrap();
     assert_eq!(bare.control.layout.workers().owner(0), None);
+    late.run().unwrap();
+    let names = bare.member.processes().processes().map(|process| process.unwrap().name);
+    assert_eq!(names.collect::<Vec<_>>(), ["supervisor"]);
 }
 
 /// What waits when a worker leaves is served by the next.
