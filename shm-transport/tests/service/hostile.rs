@@ -380,11 +380,10 @@ fn a_client_that_spoils_the_bells_is_got_over() {
         soon("calls are answered again", || {
             client.call(ECHO, b"on", priority, Duration::from_millis(500)).is_ok()
         });
-        let begun = Instant::now();
+
         for _ in 0..20 {
             assert_eq!(client.call(ECHO, b"on", priority, PATIENCE).unwrap(), b"on");
         }
-        eprintln!("20 calls: {:?}", begun.elapsed());
     }
     let after: Vec<_> = server.workers().iter().map(|worker| worker.pid).collect();
     assert_eq!(before, after, "a worker died: {:?}", server.workers());

@@ -170,7 +170,9 @@ impl Worker {
     /// that may open the service's segments is for the caller to know.
     #[must_use]
     pub unsafe fn trusted(mut self) -> Self {
-        self.desk.trust();
+        if let Some(desk) = &mut self.desk {
+            desk.trust();
+        }
         self
     }
 
