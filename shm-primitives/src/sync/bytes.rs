@@ -239,3 +239,34 @@ pub(crate) fn prefetch_for_write(address: *const u8) {
     }
     let _ = address;
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{copy_in, copy_out};
+
+    /// Wherever both begin, and of every length about a word, a line, and where copying goes over
+    /// to the machine's own way.
+    #[test]
+    fn copies_are_the_same_bytes_and_no_others() {
+        let mut from = [0u8; 600];
+        from.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at % 251) as u8 + 1);
+        for start in 0..9 {
+            for len in (0..40).chain(250..260).chain([511]) {
+                for shift in 0..9 {
+                    let mut out = [0u8; 600];
+                    let mut into = [0u8; 600];
+                    // SAFETY: both have 600 bytes, and are this test's.
+                    unsafe {
+                        copy_out(from.as_ptr().add(start), out.as_mut_ptr().add(shift), len);
+                        copy_in(from.as_ptr().add(start), into.as_mut_ptr().add(shift), len);
+                    }
+                    for copy in [out, into] {
+                        assert_eq!(copy[shift..][..len], from[start..][..len]);
+                        assert!(copy[..shift].iter().all(|byte| *byte == 0));
+                        assert!(copy[shift + len..].iter().all(|byte| *byte == 0));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -263,6 +263,7 @@ fn change_under_handlers(client: &Client, directory: &str, random: &mut Random) 
 struct Outcomes {
     answered: u64,
     failed: u64,
+    longest: Duration,
 }
 
 /// Calls until it is told to stop, one at a time and several in flight; each answer is the one to
@@ -285,7 +286,10 @@ fn honest(client: &Client, reach: &str, quiet: &AtomicBool, at: &AtomicU32) -> O
             calls.push((payload, call));
         }
         for (payload, call) in calls {
-            match call.and_then(|call| call.wait(wait)) {
+            let begun = Instant::now();
+            let outcome = call.and_then(|call| call.wait(wait));
+            outcomes.longest = outcomes.longest.max(begun.elapsed());
+            match outcome {
                 Ok(answer) => {
                     // Its own answers may be spoilt where they stand.
                     assert!(answer == payload || reach == "all", "{answer:?} to {payload:?}");
