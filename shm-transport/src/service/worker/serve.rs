@@ -389,7 +389,9 @@ impl Desk {
         let Some(lane) = self.lanes.get(at) else { return Step::Nothing };
         let (client, place) = (lane.client, lane.place);
         if let Some(error) = lane.worker.discard_malformed() {
-            tracing::warn!(target: "shm_transport::service", client, place, %error, "not a request");
+            if !std::mem::replace(&mut lane.has_complained, true) {
+                tracing::warn!(target: "shm_transport::service", client, place, %error, "not a request; further ones are not reported");
+            }
             return Step::Served;
         }
         lane.is_broken = true;
