@@ -33,6 +33,8 @@ const SEED: &str = "HOSTILE_SEED";
 const REACH: &str = "HOSTILE_REACH";
 /// What words that it changes under a handler are at first.
 const MARK: u32 = 0xa5c3_965a;
+/// Places of clients.
+const CLIENTS: u32 = 8;
 /// The exit code of one that has changed something under a handler.
 const CHANGED: i32 = 3;
 /// Of one that has found nothing to write to.
@@ -316,7 +318,7 @@ fn attack(place: &Place, seed: u64, reach: &str) -> Child {
 fn service(place: &Place) -> Server {
     // None is taken for one that hangs because the machine has other things to do.
     let hang = Hang { threshold: Some(PATIENCE), ..Hang::default() };
-    let builder = server(place, "math").workers(2).vip_workers(1).clients(16).messages(64);
+    let builder = server(place, "math").workers(2).vip_workers(1).clients(CLIENTS).messages(64);
     help::start(builder.vip_messages(64).reply_size(300).hang(hang))
 }
 
@@ -362,6 +364,15 @@ fn a_client_that_spoils_its_own_lanes_hurts_nobody_else() {
     let before: Vec<_> = server.workers().iter().map(|worker| worker.pid).collect();
     let outcomes = under_attack(&place, "own");
     eprintln!("{outcomes:?}");
+    soon("no more lanes of clients that are gone are kept than there are places", || {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let gone = maps.lines().filter(|line| {
+            line.contains(place.directory.to_str().unwrap())
+                && line.contains(".client.")
+                && line.ends_with("(deleted)")
+        });
+        gone.count() <= CLIENTS as usize
+    });
     assert!(outcomes.answered > 0 && outcomes.failed == 0, "{outcomes:?}");
     let after: Vec<_> = server.workers().iter().map(|worker| worker.pid).collect();
     assert_eq!(before, after, "a worker died: {:?}", server.workers());
