@@ -99,3 +99,28 @@ fn progress_that_nobody_reads_is_progress() {
     drop(client);
     server.stop(PATIENCE).unwrap();
 }
+
+/// Whether requests and replies are copied or are where the client has them makes no difference to
+/// one that keeps to the protocol.
+#[test]
+fn workers_that_trust_their_clients_answer_the_same() {
+    let place = Place::new();
+    let copies = ("copies", help::program());
+    for (name, program) in [copies, ("trusts", help::program().env(TRUSTED, ""))] {
+        let builder = help::server(&place, name).worker(program);
+        let server = help::start(builder.workers(1).vip_workers(0).reply_size(4000));
+        let client = help::client(&place, name);
+        let call = |func, payload: &[u8]| client.call(func, payload, Priority::Low, PATIENCE);
+        for length in [0, 1, 7, 64, 255, 256, 257, 1000, 3999, 5] {
+            let payload: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
+            assert_eq!(call(ECHO, &payload).unwrap(), payload);
+            if length > 6 {
+                assert_eq!(call(STEADY, &payload).unwrap(), b"steady");
+            }
+        }
+        let error = call(ECHO, &[1; 4001]).unwrap_err();
+        assert!(matches!(error, CallError::ReplyTooLarge { found: 4001, most: 4000 }), "{error}");
+        drop(client);
+        server.stop(PATIENCE).unwrap();
+    }
+}
