@@ -6,6 +6,7 @@ mod segment_help;
 
 mod bad_input;
 mod help;
+mod options;
 mod server;
 mod supervisor;
 mod worker;
