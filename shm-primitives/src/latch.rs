@@ -11,8 +11,7 @@
 //!
 //! Why readers get whole records, and what a death leaves, is argued in
 //! [`monitor`](crate::monitor). Slots of a table have two copies and a selector as well, but
-//! entries of any length, and a version of whose slot it is that takes part in each look; and
-//! counters never need the copy before.
+//! entries of any length, and a version that says whose slot it is and takes part in each look.
 
 use crate::part::LINE;
 use crate::sync::{AtomicU32, LOOM, Ordering::Relaxed, const_unless_loom, fence, sites, spin_loop};
