@@ -202,7 +202,7 @@ use core::fmt;
 sites! { SITES
     /// The note in the monitor that a request is begun, before anything that its handler
     /// does, for whoever looks after a crash: a fence.
-    BEGUN = "channel.begun", Release, partner "monitor.select",
+    BEGUN = "channel.begun", Release, partner "latch.select",
         [Relaxed => Limit("what a handler does is outside the model, and what a crash leaves is what the memory held, not what a load may see: only the compiler could have moved a store of the handler before the note, and the fence forbids it that")];
 }
 

@@ -7,6 +7,7 @@ mod segment_help;
 mod bad_input;
 mod help;
 mod hostile;
+mod options;
 mod server;
 mod stuck;
 mod supervisor;
