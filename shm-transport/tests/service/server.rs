@@ -172,7 +172,8 @@ fn calls_are_answered_and_deaths_are_errors() {
 #[test]
 fn what_a_caller_was_told_the_server_knows() {
     let place = Place::new();
-    let restart = Restart { intensity: 1000, pool: 1000, ..Restart::default() };
+    let backoff = Duration::from_millis(1)..Duration::from_millis(1);
+    let restart = Restart { intensity: 1000, pool: 1000, backoff, ..Restart::default() };
     let server = place.builder().workers(1).vip_workers(0).restart(restart).start().unwrap();
     let client = place.client();
     for deaths in 0..50 {

@@ -91,6 +91,11 @@ impl Supervisor<'_> {
         let now = Instant::now();
         let was = self.places[place].phase;
         let was_asked = matches!(was, Phase::Draining { .. } | Phase::Empty);
+        if !was_asked {
+            // Before a caller is told, who may look at once.
+            self.places[place].orders.condition = Condition::Starting;
+            self.write(place);
+        }
         if let Some(dead) = dead {
             self.watch.remove(dead.id());
             // The record is given back below, when the next one is on its way.
