@@ -13,6 +13,7 @@ use rustix::process::{
 };
 use shm_primitives::place::Cause;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -188,6 +189,24 @@ impl Running {
             Err(_) => Some(Cause::Unknown),
         }
     }
+
+    /// Whether it is on its way out: its status will be there.
+    pub fn is_ending(&self) -> bool {
+        is_ending(self.pid())
+    }
+}
+
+/// Whether it runs no program any more, as far as can be seen.
+fn is_ending(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_exiting(&stat))
+}
+
+/// By the ninth field, the kernel's flags of a task. The second is a name in parentheses, which may
+/// have spaces.
+fn is_exiting(stat: &str) -> bool {
+    const PF_EXITING: u32 = 4;
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse().ok()).is_some_and(|flags: u32| flags & PF_EXITING != 0)
 }
 
 fn cause_of(status: ExitStatus) -> Cause {
