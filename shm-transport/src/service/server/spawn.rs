@@ -270,6 +270,7 @@ impl std::fmt::Debug for SignalMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
 
     #[test]
     fn programs_are_looked_for_before_they_are_started() {
@@ -281,5 +282,18 @@ mod tests {
                 matches!(&error, ServerError::Program { path: found, .. } if found == Path::new(path))
             );
         }
+    }
+
+    #[test]
+    fn who_is_ending_is_told_from_who_runs() {
+        assert!(!is_ending(std::process::id()));
+        let mut child = Command::new("/bin/sh").args(["-c", "exit"]).spawn().unwrap();
+        // It stays there until its status is taken.
+        let id = WaitId::Pid(Pid::from_child(&child));
+        waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        assert!(is_ending(child.id()));
+        child.wait().unwrap();
+        assert!(is_exiting("7 (a) b) Z 1 7 7 0 -1 4228108 0 0"));
+        assert!(!is_exiting("7 (a 4 4 4 4 4 4) S 1 7 7 0 -1 4194560 0 0") && !is_exiting("7 (a"));
     }
 }

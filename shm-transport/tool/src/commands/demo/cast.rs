@@ -255,7 +255,6 @@ impl Actor {
         }
     }
 
-
     /// It said something else than it was asked for.
     pub fn confused(&self) -> Failure {
         Failure::because(format!("{} answers what nobody asked", self.name))
