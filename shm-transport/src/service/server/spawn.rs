@@ -18,6 +18,7 @@ use shm_primitives::layout::service::Shape;
 use shm_primitives::monitor::Group;
 use shm_primitives::place::Cause;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -241,6 +242,24 @@ impl Running {
             Err(_) => Some(Cause::Unknown),
         }
     }
+
+    /// Whether it is on its way out: its status will be there.
+    pub fn is_ending(&self) -> bool {
+        is_ending(self.pid())
+    }
+}
+
+/// Whether it runs no program any more, as far as can be seen.
+fn is_ending(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_exiting(&stat))
+}
+
+/// By the ninth field, the kernel's flags of a task. The second is a name in parentheses, which may
+/// have spaces.
+fn is_exiting(stat: &str) -> bool {
+    const PF_EXITING: u32 = 4;
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse().ok()).is_some_and(|flags: u32| flags & PF_EXITING != 0)
 }
 
 fn cause_of(status: ExitStatus) -> Cause {
@@ -304,6 +323,7 @@ impl std::fmt::Debug for SignalMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
 
     #[test]
     fn programs_are_looked_for_before_they_are_started() {
@@ -315,5 +335,18 @@ mod tests {
                 matches!(&error, ServerError::Program { path: found, .. } if found == Path::new(path))
             );
         }
+    }
+
+    #[test]
+    fn who_is_ending_is_told_from_who_runs() {
+        assert!(!is_ending(std::process::id()));
+        let mut child = Command::new("/bin/sh").args(["-c", "exit"]).spawn().unwrap();
+        // It stays there until its status is taken.
+        let id = WaitId::Pid(Pid::from_child(&child));
+        waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        assert!(is_ending(child.id()));
+        child.wait().unwrap();
+        assert!(is_exiting("7 (a) b) Z 1 7 7 0 -1 4228108 0 0"));
+        assert!(!is_exiting("7 (a 4 4 4 4 4 4) S 1 7 7 0 -1 4194560 0 0") && !is_exiting("7 (a"));
     }
 }
