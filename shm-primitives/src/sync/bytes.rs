@@ -117,9 +117,9 @@ impl Bytes {
     }
 }
 
-/// Copies out of memory that somebody may be writing at the same time: word by
-/// word with relaxed loads, or many by an instruction of the machine, so that a race gives garbage
-/// and not undefined behaviour.
+/// Copies out of memory that somebody may be writing at the same time: by instructions of the
+/// machine where they are known, word by word with relaxed loads elsewhere, so that a race gives
+/// garbage and not undefined behaviour.
 ///
 /// The words are as large as the machine's, and others access the same bytes by 32 bits. With
 /// writers that keep the protocol these accesses never race; one that does not is outside this
@@ -133,7 +133,7 @@ impl Bytes {
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
     // SAFETY: passed on.
-    if len >= MANY && unsafe { copy_many(from, to, len) } {
+    if unsafe { copy_by_machine(from, to, len) } {
         return;
     }
     let words = words_in(from, len);
@@ -162,7 +162,7 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
 pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
     // SAFETY: passed on.
-    if len >= MANY && unsafe { copy_many(from, to, len) } {
+    if unsafe { copy_by_machine(from, to, len) } {
         return;
     }
     let words = words_in(to, len);
@@ -181,9 +181,6 @@ pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
     (words.end..len).for_each(byte);
 }
 
-/// Bytes from which on the machine's own instruction for copying is quicker than words.
-const MANY: usize = 256;
-
 /// Which of `len` bytes from `address` are whole aligned words.
 #[inline(always)]
 fn words_in(address: *const u8, len: usize) -> core::ops::Range<usize> {
@@ -192,32 +189,80 @@ fn words_in(address: *const u8, len: usize) -> core::ops::Range<usize> {
     start..len - (len - start) % WORD
 }
 
-/// Copies by an instruction of the machine, which no race makes undefined; false, and nothing, where
-/// there is none.
+/// Copies by instructions of the machine, which no race makes undefined; false, and nothing, where
+/// they are not known.
 ///
 /// # Safety
 ///
 /// As [`copy_out`].
 #[inline(always)]
-unsafe fn copy_many(from: *const u8, to: *mut u8, len: usize) -> bool {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+unsafe fn copy_by_machine(from: *const u8, to: *mut u8, len: usize) -> bool {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
     {
-        // SAFETY: the contract; the direction flag is clear, as everywhere in Rust.
-        unsafe {
-            core::arch::asm!(
-                "rep movsb",
-                inout("rcx") len => _,
-                inout("rsi") from => _,
-                inout("rdi") to => _,
-                options(nostack, preserves_flags),
-            );
-        }
+        // SAFETY: passed on.
+        unsafe { machine::copy(from, to, len) };
         true
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri))))]
     {
         let _ = (from, to, len);
         false
+    }
+}
+
+/// Copies in the largest pieces there are registers for. Not all of a piece need come from the same
+/// moment.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+mod machine {
+    use core::arch::asm;
+
+    /// Bytes from which on the instruction for copying is quicker than pieces.
+    const MANY: usize = 256;
+
+    /// One piece, by a load and a store.
+    macro_rules! piece {
+        ($name:ident, $class:ident, $load:literal, $store:literal) => {
+            #[inline(always)]
+            unsafe fn $name(from: *const u8, to: *mut u8) {
+                // SAFETY: the caller's: both have so many bytes. Neither needs to be aligned.
+                unsafe {
+                    asm!($load, $store, piece = out($class) _, from = in(reg) from,
+                        to = in(reg) to, options(nostack, preserves_flags));
+                }
+            }
+        };
+    }
+    piece!(sixteen, xmm_reg, "movups {piece}, [{from}]", "movups [{to}], {piece}");
+    piece!(eight, reg, "mov {piece}, [{from}]", "mov [{to}], {piece}");
+    piece!(four, reg, "mov {piece:e}, [{from}]", "mov [{to}], {piece:e}");
+    piece!(one, reg_byte, "mov {piece}, [{from}]", "mov [{to}], {piece}");
+
+    /// See [`copy_out`](super::copy_out).
+    #[inline(always)]
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+        // SAFETY: each piece is within the `len` bytes that both have, by the contract; the last
+        // ones go over what others have copied rather than beyond the end. The direction flag is
+        // clear, as everywhere in Rust.
+        unsafe {
+            if len >= MANY {
+                asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _,
+                    inout("rdi") to => _, options(nostack, preserves_flags));
+            } else if len >= 16 {
+                let last = len - 16;
+                for at in (0..last).step_by(16) {
+                    sixteen(from.add(at), to.add(at));
+                }
+                sixteen(from.add(last), to.add(last));
+            } else if len >= 8 {
+                eight(from, to);
+                eight(from.add(len - 8), to.add(len - 8));
+            } else if len >= 4 {
+                four(from, to);
+                four(from.add(len - 4), to.add(len - 4));
+            } else {
+                (0..len).for_each(|at| one(from.add(at), to.add(at)));
+            }
+        }
     }
 }
 
