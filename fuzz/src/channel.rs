@@ -108,6 +108,11 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
                 let mut died = false;
                 if let Ok(request) = serving.peek() {
                     let mut work = request.begin(&mut noted, 1).expect("a valid lane");
+                    // As a worker does that does not trust its client.
+                    let mut copy = vec![0; percent.into()];
+                    let copied = work.copy_payload(&mut copy);
+                    assert_eq!(copied, copy.len().min(work.header().payload_len() as usize));
+                    assert!(copy[..copied].iter().all(|byte| *byte == 1) || touched);
                     for _ in 0..reports % 4 {
                         let result = work.reply_progress(&report);
                         assert!(result.is_ok() || touched, "{result:?}");
@@ -181,8 +186,11 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
                         let told = poison.fail(&reply);
                         assert!(told.is_ok() || touched, "{told:?}");
                         assert!(poison.doubt().is_none() || touched);
-                        let there = poison.request().map(|letter| letter.len());
-                        assert!(there.is_ok());
+                        let there = poison.request().map(|letter| {
+                            let mut copy = vec![0; letter.size()];
+                            letter.copy_payload(&mut copy) == letter.len()
+                        });
+                        assert_eq!(there, Ok(true));
                         Some(poison.skip())
                     }
                     Err(error) => {

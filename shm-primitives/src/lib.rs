@@ -67,6 +67,7 @@ sync::with_read_modify_write! {
 }
 pub mod counter;
 pub mod identity;
+mod latch;
 pub mod message;
 pub mod monitor;
 pub mod part;
@@ -84,7 +85,7 @@ const SITES: &[&[sync::Site]] = &[
     ring::frame::SITES,
     wake::SITES,
     ready::SITES,
-    monitor::SITES,
+    latch::SITES,
     segment::SITES,
     counter::SITES,
 ];

@@ -688,3 +688,30 @@ fn threads() {
     assert_eq!(table.owners().count(), 0);
     assert!(held.lock().unwrap().len() > ROUNDS as usize, "hardly anybody got a slot");
 }
+
+/// Words that are no id, and ids that are nobody's: no recovery comes to them.
+#[test]
+fn slots_in_nobodys_name_are_cleared() {
+    let words = [const { AtomicU32::new(0) }; 64];
+    let table = SlotTable::<u32>::in_words(&words);
+    assert!(table.slots() > 3);
+    let kept = table.claim(owner(1), &10).unwrap();
+    let spoilt: Vec<Slot<'_, u32>> =
+        (2..table.slots() + 1).map(|id| table.claim(owner(id), &20).unwrap()).collect();
+    assert!(table.claim(owner(90), &90).is_err());
+    // One of them says what is no id at all: it has no generation.
+    let at = words.iter().position(|it| it.load(Relaxed) == owner(2).word()).unwrap();
+    words[at].store(5, Relaxed);
+    assert_eq!(table.owner(spoilt[0].key().index()), None);
+    assert_eq!(
+        table.clear_nobodys(owner(9), |id| id.index() != owner(1).index()),
+        table.slots() - 1
+    );
+    assert_eq!(table.owners().collect::<Vec<_>>(), [(kept.key().index(), owner(1))]);
+    assert_eq!(table.clear_nobodys(owner(9), |_| false), 0);
+    // Their tenancies are over, and they are to be had.
+    assert!(spoilt.iter().all(|slot| table.get(slot.key()) == Ok(None)));
+    for id in 2..table.slots() + 1 {
+        std::mem::forget(table.claim(owner(20 + id), &30).unwrap());
+    }
+}

@@ -33,6 +33,8 @@ pub mod liveness;
 pub mod member;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod node;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod ofd;
 pub mod park;
 pub mod segment;
 #[cfg(any(target_os = "linux", target_os = "android"))]

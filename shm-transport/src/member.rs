@@ -22,9 +22,12 @@
 //! of the dead keep the segment, for a new one gives out the same ids again: a place that a dead
 //! one holds somewhere would seem to be somebody else's. Who recovers such places
 //! [clears](ProcessTable::clear) the records, and the last one to leave after that takes the name
-//! away. Where nothing is to be recovered [`remove_if_deserted`] does; and so does one who joins
-//! and finds no free record and nobody alive, whose new table goes on after the highest id of the
-//! old one: that one's ids stay those of the dead.
+//! away. Where nothing is to be recovered [`remove_if_deserted`] does.
+//!
+//! **Who joins and finds no free record and nobody alive** gives the records of the dead back, as
+//! alone with the segment as one who takes it away. The table goes on counting: the ids of the
+//! dead stay theirs, and what still names them can be recovered. Killed at it, it leaves the rest
+//! to the next.
 //!
 //! # Example
 //!
@@ -56,12 +59,12 @@ use std::mem::ManuallyDrop;
 use thiserror::Error;
 
 /// The name of the segment.
-const NAME: &str = "members";
+pub(crate) const NAME: &str = "members";
 const MAGIC: Magic = Magic(u32::from_be_bytes(*b"PROC"));
 const VERSION: u32 = 1;
 const TABLE: PartId = PartId { kind: Kind::SLOT_TABLE, role: 0 };
 const KNOWN: Known<1> = Known::new(MAGIC, VERSION, [TABLE]);
-/// How often to take away a segment of the dead that has no free record, and begin anew.
+/// How often to make room in a segment that has no free record, which others take meanwhile.
 const ATTEMPTS: u32 = 100;
 
 /// Why a process did not become a member, or did not cease to be one.
@@ -172,7 +175,7 @@ impl Member {
         let parts = [NewPart::required(TABLE, size as u64)];
         let plan = Plan::new(MAGIC, VERSION, &parts);
         let Some(size) = plan.required_size() else { return Err(bad) };
-        let (mut attempts, mut generation) = (0, 0);
+        let mut attempts = 0;
         loop {
             let joined = Segment::open_or_create(
                 domain,
@@ -181,7 +184,7 @@ impl Member {
                 CreateOptions::new(size),
                 |segment| enter(domain, segment, name, options.role),
                 |segment| {
-                    make(domain, segment, &plan, options.records, generation)?;
+                    make(domain, segment, &plan, options.records)?;
                     enter(domain, segment, name, options.role)
                 },
             );
@@ -192,12 +195,9 @@ impl Member {
                 // Of the dead, perhaps, all of them.
                 Err(MemberError::Liveness(LivenessError::Full(full))) => {
                     attempts += 1;
-                    let mut highest = 0;
-                    let removed = remove_with(domain, |id| highest = id.generation().max(highest));
-                    if attempts == ATTEMPTS || !removed? {
+                    if attempts == ATTEMPTS || !make_room(domain)? {
                         return Err(LivenessError::Full(full).into());
                     }
-                    generation = highest;
                 }
                 Err(error) => return Err(error),
             }
@@ -259,7 +259,7 @@ impl Member {
         let removed = self.segment.unlink_own(|_| {
             if is_empty(table)? {
                 left = Left::Nobody;
-            } else if is_deserted(table, |_| ())? {
+            } else if is_deserted(table)? {
                 // Of two that leave at once, the second sees it: its own lock had fallen before.
                 left = Left::Dead;
             }
@@ -310,16 +310,30 @@ pub(crate) fn cut(name: &str) -> &str {
 ///
 /// See [`MemberError`]; that there is no such segment is none.
 pub fn remove_if_deserted(domain: &Domain) -> Result<bool, MemberError> {
-    remove_with(domain, |_| ())
+    alone(domain, |segment| is_deserted(&table(domain, segment)?))
 }
 
-/// The same, and shows each id that there was.
-fn remove_with(domain: &Domain, each: impl FnMut(OwnerId)) -> Result<bool, MemberError> {
-    let options = OpenOptions::new(HEADER);
-    let removed = Segment::unlink(domain, &segment_name(), options, |segment| {
-        is_deserted(&table(domain, segment)?, each)
-    });
-    match removed {
+/// Gives the records of the dead back if nobody is alive; says whether any is free now.
+fn make_room(domain: &Domain) -> Result<bool, MemberError> {
+    let mut is_full = false;
+    alone(domain, |segment| {
+        let table = table(domain, segment)?;
+        if is_deserted(&table)? {
+            table.clear_deserted()?;
+        }
+        is_full = table.is_full();
+        Ok(false)
+    })?;
+    Ok(!is_full)
+}
+
+/// Has the segment to itself while `may_go` looks, and takes it away if that agrees; says whether it
+/// did. That there is none is no error.
+fn alone(
+    domain: &Domain,
+    may_go: impl FnOnce(&Segment) -> Result<bool, MemberError>,
+) -> Result<bool, MemberError> {
+    match Segment::unlink(domain, &segment_name(), OpenOptions::new(HEADER), may_go) {
         Err(MemberError::Segment(SegmentError::NotFound { .. })) => Ok(false),
         other => other,
     }
@@ -331,15 +345,10 @@ fn is_empty(table: &ProcessTable<'_>) -> Result<bool, MemberError> {
 }
 
 /// Whether every record there is is a dead one's. Asked while nobody can join.
-fn is_deserted(
-    table: &ProcessTable<'_>,
-    mut each: impl FnMut(OwnerId),
-) -> Result<bool, MemberError> {
+fn is_deserted(table: &ProcessTable<'_>) -> Result<bool, MemberError> {
     for found in table.verdicts() {
-        let (id, verdict) = found?;
-        each(id);
         // An id that was never given out is damage, and holds nothing.
-        if verdict == Verdict::Alive {
+        if found?.1 == Verdict::Alive {
             return Ok(false);
         }
     }
@@ -359,7 +368,6 @@ fn make(
     segment: &Segment,
     plan: &Plan<'_>,
     records: u32,
-    generation: u32,
 ) -> Result<(), MemberError> {
     let wrong = |error| MemberError::Layout { domain: domain.name().into(), error };
     // Nobody owns it: who goes last unlinks it, and the kernel says who is the last. Until it has
@@ -375,7 +383,7 @@ fn make(
     // SAFETY: a mapping of that file, which is the segment's, and nobody uses a table there.
     unsafe {
         let file = std::os::fd::AsFd::as_fd(&file);
-        ProcessTable::create_after(&part, records, file, generation)
+        ProcessTable::create_at(&part, records, file)
     }?;
     drop(creating.publish());
     Ok(())

@@ -9,6 +9,7 @@ use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::part::{ClaimError, End, Kind};
 use shm_primitives::ring::spsc::{Options, SpscRingRef};
 use shm_primitives::segment::{self as layout, Known, Magic, NewPart, PartId, Plan};
+use shm_primitives::table::SlotTable;
 use shm_transport::domain::{Domain, SegmentName};
 use shm_transport::liveness::{LivenessError, Verdict};
 use shm_transport::member::{JoinOptions, Member, MemberError, remove_if_deserted};
@@ -16,7 +17,10 @@ use shm_transport::segment::{CreateOptions, OpenOptions, Segment, SegmentError};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 #[test]
@@ -104,26 +108,43 @@ fn what_is_refused() {
     assert_eq!(word(&segment_help::open(domain, "members").unwrap(), 0), 7);
 }
 
-/// All records are the dead's, and none is free: the next one begins anew.
+/// Two processes that died as members of a domain that has room for two.
+const CHILD: &str = "the_dead";
+const TWO: JoinOptions = JoinOptions::new().records(2);
+
 #[test]
-fn a_domain_of_the_dead() {
-    const TEST: &str = "a_domain_of_the_dead";
-    let two = JoinOptions::new().records(2);
+fn the_dead() {
     if let Some(directory) = std::env::var_os("SHM_TEST_DIRECTORY") {
         let domain = Domain::new("test").unwrap().in_directory(directory);
-        println!("id {}", Member::join_with(&domain, "child", two).unwrap().id().word());
-        return;
+        for name in ["one", "two"] {
+            println!("id {}", Member::join_with(&domain, name, TWO).unwrap().id().word());
+        }
     }
+}
+
+fn of_the_dead(place: &Place) -> [OwnerId; 2] {
+    let done = again(CHILD).env("SHM_TEST_DIRECTORY", &place.directory).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8(done.stdout).unwrap();
+    let ids = said.lines().filter_map(|line| Some(line.rsplit_once("id ")?.1.parse().unwrap()));
+    let ids: Vec<_> = ids.map(|word| OwnerId::from_word(word).unwrap()).collect();
+    ids.try_into().unwrap()
+}
+
+/// Whose table it is.
+fn inode(place: &Place) -> u64 {
+    fs::metadata(place.path("members")).unwrap().ino()
+}
+
+/// All records are the dead's, and none is free: they make room, in the table that there is.
+#[test]
+fn a_domain_of_the_dead() {
     let place = Place::new();
-    let dead = [(), ()].map(|()| {
-        let done = again(TEST).env("SHM_TEST_DIRECTORY", &place.directory).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let said = String::from_utf8(done.stdout).unwrap();
-        let id = said.lines().find_map(|line| line.rsplit_once("id ")).expect(&said).1;
-        OwnerId::from_word(id.parse().unwrap()).unwrap()
-    });
-    let member = Member::join_with(&place.domain, "late", two).unwrap();
-    assert_eq!(member.processes().processes().count(), 1, "a new table");
+    let dead = of_the_dead(&place);
+    let table = inode(&place);
+    let member = Member::join_with(&place.domain, "late", TWO).unwrap();
+    assert_eq!(inode(&place), table, "the same table");
+    assert_eq!(member.processes().processes().count(), 1, "the others were cleared");
     // What they held elsewhere can be recovered yet.
     for id in dead {
         assert_ne!(member.id(), id);
@@ -132,6 +153,55 @@ fn a_domain_of_the_dead() {
     // SAFETY: it held nothing.
     assert!(unsafe { member.leave() }.unwrap());
     assert_eq!(place.files(), [""; 0]);
+}
+
+/// Several find it so at once: each has a record, and none an id of the dead.
+#[test]
+fn the_dead_make_room_for_all_who_come() {
+    for _ in 0..10 {
+        let place = Place::new();
+        let dead = of_the_dead(&place);
+        let begin = Barrier::new(2);
+        let join = || {
+            begin.wait();
+            Member::join_with(&place.domain, "late", TWO).map(|member| member.id())
+        };
+        let ids = thread::scope(|scope| {
+            [scope.spawn(join), scope.spawn(join)].map(|joined| joined.join().unwrap().unwrap())
+        });
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| !dead.contains(id)), "{ids:?} {dead:?}");
+    }
+}
+
+/// One who cleared the records of the dead was killed at it, having taken one over.
+#[test]
+fn who_clears_a_domain_of_the_dead_may_die() {
+    let place = Place::new();
+    let dead = of_the_dead(&place);
+    let options = OpenOptions::new(64);
+    let (segment, ()) =
+        Segment::open(&place.domain, &name("members"), options, |_| Ok::<_, SegmentError>(()))
+            .unwrap();
+    let table = PartId { kind: Kind::SLOT_TABLE, role: 0 };
+    let known = Known::<1>::new(Magic(u32::from_be_bytes(*b"PROC")), 1, [table]);
+    let found = layout::Segment::attach(segment.region(), &known).unwrap();
+    let tag = u32::from_le_bytes(*b"PROC");
+    let table = SlotTable::<[u32; 16], 2>::attach(&found.require(table).unwrap(), tag).unwrap();
+    // As whom it does that: see `liveness`.
+    let before = |id: OwnerId| OwnerId::new(id.index(), OwnerId::MAX_GENERATION).unwrap();
+    let slot = |id: OwnerId| {
+        // SAFETY: its process has ended.
+        let proof = unsafe { Dead::assume(id) };
+        table.recover(proof, before(id)).unwrap().next().unwrap()
+    };
+    let _ = slot(dead[1]).keep();
+    let member = Member::join_with(&place.domain, "late", TWO).unwrap();
+    assert!(!dead.contains(&member.id()));
+    assert_eq!(member.processes().verdicts().count(), 1);
+    for id in dead {
+        assert!(member.processes().convict(id).unwrap().dead().is_some());
+    }
 }
 
 /// The last one leaves, and a dead one's places are not recovered yet: its id must not be given to

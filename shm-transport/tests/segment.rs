@@ -14,6 +14,8 @@ use shm_transport::segment::{
 };
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -212,6 +214,74 @@ fn it_does_not_go_while_somebody_opens_it() {
     })
     .unwrap();
     assert!(mine.unlink_own(|_| Ok::<_, SegmentError>(true)).unwrap(), "the lock was let go of");
+}
+
+/// One opener is always there, for the next comes before the last one goes.
+#[test]
+fn openers_let_an_unlinker_in() {
+    let place = Place::new();
+    create(&place.domain, "a", 1).unwrap();
+    let (named, patience) = (name("a"), Duration::from_secs(60));
+    let options = OpenOptions::new(4).patience(patience);
+    let entered = AtomicU32::new(0);
+    let open_again_and_again = || loop {
+        let opened = Segment::open(&place.domain, &named, options, |_| {
+            let mine = entered.fetch_add(1, Relaxed) + 1;
+            let begun = Instant::now();
+            // The other one gives way, perhaps.
+            while entered.load(Relaxed) == mine && begun.elapsed() < patience / 1000 {
+                thread::sleep(Duration::from_micros(100));
+            }
+            Ok(())
+        });
+        match opened {
+            Ok(_) => {}
+            Err(SegmentError::NotFound { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(open_again_and_again);
+        scope.spawn(open_again_and_again);
+        while entered.load(Relaxed) < 10 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let gone = Segment::unlink(&place.domain, &named, options, |_| Ok::<_, SegmentError>(true));
+        if gone.is_err() {
+            // Nobody else ends it.
+            fs::remove_file(place.path("a")).unwrap();
+        }
+        assert!(gone.unwrap());
+    });
+}
+
+/// One who unlinks waits for an opener that was stopped: others come in all the same.
+#[test]
+fn openers_give_way_for_a_while_only() {
+    let place = Place::new();
+    create(&place.domain, "a", 1).unwrap();
+    let named = name("a");
+    let long = OpenOptions::new(4).patience(Duration::from_secs(60));
+    thread::scope(|scope| {
+        let (_, unlinker) = Segment::open(&place.domain, &named, long, |_| {
+            let unlinker = scope.spawn(|| {
+                Segment::unlink(&place.domain, &named, long, |_| Ok::<_, SegmentError>(true))
+            });
+            let patience = Duration::from_secs(1);
+            let options = OpenOptions::new(4).patience(patience);
+            // Until one has given way.
+            let (first, mut waited) = (Instant::now(), Duration::ZERO);
+            while waited < patience / 4 {
+                assert!(first.elapsed() < Duration::from_secs(30), "they give way");
+                let begun = Instant::now();
+                Segment::open(&place.domain, &named, options, |_| Ok::<_, SegmentError>(()))?;
+                waited = begun.elapsed();
+            }
+            Ok::<_, SegmentError>(unlinker)
+        })
+        .unwrap();
+        assert!(unlinker.join().unwrap().unwrap());
+    });
 }
 
 #[test]

@@ -117,57 +117,19 @@ mod record;
 pub use record::{Group, InvalidTransaction, Snapshot, Transaction};
 
 use crate::identity::{Dead, OwnerId};
-use crate::part::LINE;
-use crate::sync::{AtomicU32, LOOM, Ordering::Relaxed, const_unless_loom, fence, sites, spin_loop};
+use crate::latch::{Latch, LatchWriter};
+use crate::sync::const_unless_loom;
 use core::fmt;
-use core::mem::{align_of, offset_of, size_of};
-use record::{Record, WORDS};
+use record::Record;
 
 #[cfg(not(all(loom, any(test, feature = "loom"))))]
 use crate::{part::AttachError, region::Region};
 
-sites! { SITES
-    /// The selector, after the words of the copy that it makes the current one.
-    PUBLISH = "monitor.publish", Release, partner "monitor.select",
-        [Relaxed => Model("monitor_first_record")];
-    /// The selector, before the words of the copy that it names are read.
-    SELECT = "monitor.select", Acquire, partner "monitor.publish",
-        [Relaxed => Model("monitor_first_record")];
-    /// The words of a copy, after the selector that sends readers to the other one: a fence
-    /// before the first of them.
-    OVERWRITE = "monitor.overwrite", Release, partner "monitor.recheck",
-        [Relaxed => Model("monitor_overwritten")];
-    /// The words of a copy, before the second look at the selector: a fence after the last
-    /// of them.
-    RECHECK = "monitor.recheck", Acquire, partner "monitor.overwrite",
-        [Relaxed => Model("monitor_overwritten")];
-}
-
 /// Which transaction a worker is processing, readable by others at any moment and after its
 /// death. 64 bytes, one cache line. See the [module](crate::monitor).
-#[repr(C, align(64))]
+#[repr(transparent)]
 #[derive(Debug)]
-pub struct ThreadMonitor {
-    selector: AtomicU32,
-    copies: [[AtomicU32; WORDS]; 2],
-    reserved: AtomicU32,
-}
-
-const _: () = assert!(
-    LOOM || size_of::<ThreadMonitor>() == LINE
-        && align_of::<ThreadMonitor>() == LINE
-        && offset_of!(ThreadMonitor, copies) == 4
-        && offset_of!(ThreadMonitor, reserved) == 60
-);
-
-const_unless_loom! {
-    fn empty_copy() -> [AtomicU32; WORDS] {
-        [
-            AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0),
-            AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0),
-        ]
-    }
-}
+pub struct ThreadMonitor(Latch);
 
 impl Default for ThreadMonitor {
     fn default() -> Self {
@@ -179,7 +141,7 @@ impl ThreadMonitor {
     /// How often [`snapshot`](Self::snapshot) tries. A worker would have to make a change
     /// within each of so many readings of one cache line; who does that is hostile, or does
     /// nothing but begin and end.
-    pub const ATTEMPTS: u32 = 64;
+    pub const ATTEMPTS: u32 = Latch::ATTEMPTS;
 
     const_unless_loom! {
         /// A monitor whose worker has not begun anything, as a value: a field of a structure,
@@ -192,11 +154,7 @@ impl ThreadMonitor {
     const_unless_loom! {
         /// The same as if `changes` changes had been made; not 0 only to test the wrap.
         pub fn starting_at(changes: u32) -> Self {
-            Self {
-                selector: AtomicU32::new(changes),
-                copies: [empty_copy(), empty_copy()],
-                reserved: AtomicU32::new(0),
-            }
+            Self(Latch::starting_at(changes))
         }
     }
 
@@ -211,9 +169,7 @@ impl ThreadMonitor {
     #[cfg(not(all(loom, any(test, feature = "loom"))))]
     pub fn init_at<'a>(region: &Region<'a>) -> Result<&'a Self, AttachError> {
         let this = Self::at(region)?;
-        for word in this.copies.iter().flatten().chain([&this.selector, &this.reserved]) {
-            word.store(0, Relaxed);
-        }
+        this.0.clear();
         Ok(this)
     }
 
@@ -235,12 +191,7 @@ impl ThreadMonitor {
     /// orders (a thread joined, a handle passed on). With two at once nothing is undefined,
     /// but snapshots are worth nothing.
     pub fn writer(&self) -> MonitorWriter<'_> {
-        // Relaxed: what told the caller that the former writer is done or dead orders all of
-        // that writer's stores before this, those of a change never finished too, and those
-        // no load of the selector could order.
-        let selector = self.selector.load(Relaxed);
-        let record = Record::load(self.copy(selector));
-        MonitorWriter { monitor: self, selector, record }
+        MonitorWriter(self.0.writer())
     }
 
     /// The handle of a dead worker's successor, or of the supervisor that clears up after it.
@@ -262,23 +213,7 @@ impl ThreadMonitor {
     ///
     /// [`Busy`] if the record changed during each attempt. Never once the worker is dead.
     pub fn snapshot(&self) -> Result<Snapshot, Busy> {
-        (0..Self::ATTEMPTS).find_map(|_| self.attempt()).ok_or(Busy)
-    }
-
-    fn attempt(&self) -> Option<Snapshot> {
-        let selector = self.selector.load(SELECT);
-        let record = Record::load(self.copy(selector));
-        fence(RECHECK);
-        if self.selector.load(Relaxed) == selector {
-            return Some(record.decode());
-        }
-        spin_loop();
-        None
-    }
-
-    #[inline(always)]
-    fn copy(&self, selector: u32) -> &[AtomicU32; WORDS] {
-        &self.copies[(selector & 1) as usize]
+        self.0.read().map(|record| Record(record).decode()).ok_or(Busy)
     }
 }
 
@@ -300,20 +235,14 @@ impl core::error::Error for Busy {}
 /// No operation blocks, spins, or reads shared memory. Dropping it changes nothing: the
 /// record stays.
 #[derive(Debug)]
-pub struct MonitorWriter<'a> {
-    monitor: &'a ThreadMonitor,
-    /// What the selector is; the one in memory is only written.
-    selector: u32,
-    /// What stands in the current copy.
-    record: Record,
-}
+pub struct MonitorWriter<'a>(LatchWriter<'a>);
 
 crate::sync::with_read_modify_write! {
     // What a channel needs, which exists where ends are claimed.
     impl MonitorWriter<'_> {
         /// Reads again what stands in memory: for one made before its predecessor was dead.
         pub(crate) fn refresh(&mut self) {
-            *self = self.monitor.writer();
+            self.0.refresh();
         }
     }
 }
@@ -321,7 +250,7 @@ crate::sync::with_read_modify_write! {
 impl MonitorWriter<'_> {
     /// The record as this handle left it, or found it when it was made.
     pub fn snapshot(&self) -> Snapshot {
-        self.record.decode()
+        self.record().decode()
     }
 
     /// Says that `transaction` is being processed from now on. One that was not ended is
@@ -333,7 +262,7 @@ impl MonitorWriter<'_> {
     #[doc(alias = "BeginTransaction")]
     #[inline]
     pub fn begin(&mut self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
-        self.change(Record::processing(transaction)?);
+        self.0.write(Record::processing(transaction)?.0);
         Ok(())
     }
 
@@ -341,23 +270,18 @@ impl MonitorWriter<'_> {
     #[doc(alias = "EndTransaction")]
     #[inline]
     pub fn end(&mut self) {
-        self.change(self.record.ended());
+        self.0.write(self.record().ended().0);
     }
 
     /// Clears the record: as if the worker had not begun anything yet.
     #[doc(alias = "Reset")]
     #[inline]
     pub fn reset(&mut self) {
-        self.change(Record::EMPTY);
+        self.0.write(Record::EMPTY.0);
     }
 
     #[inline(always)]
-    fn change(&mut self, record: Record) {
-        let next = self.selector.wrapping_add(1);
-        fence(OVERWRITE);
-        record.store(self.monitor.copy(next));
-        self.monitor.selector.store(next, PUBLISH);
-        self.selector = next;
-        self.record = record;
+    fn record(&self) -> Record {
+        Record(*self.0.record())
     }
 }

@@ -1,10 +1,7 @@
 //! What stands in a copy, and what it means.
 
-use crate::sync::{AtomicU32, Ordering::Relaxed};
+use crate::latch;
 use core::fmt;
-
-/// Words of a copy.
-pub(super) const WORDS: usize = 7;
 
 const PROCESSING: u32 = 1 << 31;
 const GROUP: u32 = 1 << 30;
@@ -127,11 +124,11 @@ impl Snapshot {
 
 /// The words of a copy, in this process's own memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record([u32; WORDS]);
+pub(super) struct Record(pub latch::Record);
 
 impl Record {
     /// No transaction yet.
-    pub(super) const EMPTY: Self = Self([0; WORDS]);
+    pub(super) const EMPTY: Self = Self([0; 7]);
 
     #[inline(always)]
     pub(super) fn processing(transaction: &Transaction) -> Result<Self, InvalidTransaction> {
@@ -163,22 +160,6 @@ impl Record {
     pub(super) fn ended(mut self) -> Self {
         self.0[4] &= !PROCESSING;
         self
-    }
-
-    #[inline(always)]
-    pub(super) fn load(copy: &[AtomicU32; WORDS]) -> Self {
-        let mut words = [0; WORDS];
-        for (word, from) in words.iter_mut().zip(copy) {
-            *word = from.load(Relaxed);
-        }
-        Self(words)
-    }
-
-    #[inline(always)]
-    pub(super) fn store(&self, copy: &[AtomicU32; WORDS]) {
-        for (to, word) in copy.iter().zip(self.0) {
-            to.store(word, Relaxed);
-        }
     }
 
     /// What it says. Every bit of `place` means something, so any words do; those with the

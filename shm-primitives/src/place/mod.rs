@@ -158,19 +158,4 @@ sites! { SITES
     /// was published, or who published it rings the one who sweeps.
     SERVING = "place.serving", SeqCst, partner "wake.published",
         [AcqRel => Model("service_handover")];
-    /// The selector of a row of orders, after the words of the copy that it makes the current
-    /// one.
-    PUBLISH = "place.publish", Release, partner "place.select",
-        [Relaxed => Model("service_first_orders")];
-    /// The selector of a row of orders, before the words of the copy that it names are read.
-    SELECT = "place.select", Acquire, partner "place.publish",
-        [Relaxed => Model("service_first_orders")];
-    /// The words of a copy, after the selector that sends readers to the other one: a fence
-    /// before the first of them.
-    OVERWRITE = "place.overwrite", Release, partner "place.recheck",
-        [Relaxed => Model("service_orders_overwritten")];
-    /// The words of a copy, before the second look at the selector: a fence after the last of
-    /// them.
-    RECHECK = "place.recheck", Acquire, partner "place.overwrite",
-        [Relaxed => Model("service_orders_overwritten")];
 }

@@ -1,18 +1,13 @@
 //! What the supervisor says of a worker place.
 
-use super::{Cause, OVERWRITE, PUBLISH, RECHECK, SELECT};
-use crate::part::{Corrupt, LINE};
-use crate::sync::{
-    AtomicU32, LOOM, Ordering::Relaxed, const_unless_loom, fence, spin_loop,
-};
+use super::Cause;
+use crate::latch::{self, Latch, LatchWriter};
+use crate::part::Corrupt;
+use crate::sync::const_unless_loom;
 use core::fmt;
-use core::mem::{align_of, offset_of, size_of};
 
 #[cfg(not(all(loom, any(test, feature = "loom"))))]
 use crate::{part::AttachError, region::Region};
-
-/// Words of a copy.
-const WORDS: usize = 7;
 
 /// What the worker of a place is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -144,7 +139,7 @@ impl From<Corrupt> for OrdersError {
 
 /// The words of a copy, in this process's own memory.
 #[derive(Clone, Copy, Debug)]
-struct Record([u32; WORDS]);
+struct Record(latch::Record);
 
 impl Record {
     fn of(orders: &Orders) -> Self {
@@ -161,14 +156,6 @@ impl Record {
         ])
     }
 
-    fn load(copy: &[AtomicU32; WORDS]) -> Self {
-        let mut words = [0; WORDS];
-        for (word, from) in words.iter_mut().zip(copy) {
-            *word = from.load(Relaxed);
-        }
-        Self(words)
-    }
-
     fn decode(&self) -> Result<Orders, Corrupt> {
         let [incarnation, state, helper, restarts, value, low, high] = self.0;
         Ok(Orders {
@@ -183,31 +170,11 @@ impl Record {
     }
 }
 
-const_unless_loom! {
-    fn empty_copy() -> [AtomicU32; WORDS] {
-        [
-            AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0),
-            AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0),
-        ]
-    }
-}
-
 /// What one worker place is ordered to do, and how it is: written by the supervisor, read by
 /// anybody at any moment. 64 bytes, one cache line. See the [module](crate::place).
-#[repr(C, align(64))]
+#[repr(transparent)]
 #[derive(Debug)]
-pub struct OrdersRow {
-    selector: AtomicU32,
-    copies: [[AtomicU32; WORDS]; 2],
-    reserved: AtomicU32,
-}
-
-const _: () = assert!(
-    LOOM || size_of::<OrdersRow>() == LINE
-        && align_of::<OrdersRow>() == LINE
-        && offset_of!(OrdersRow, copies) == 4
-        && offset_of!(OrdersRow, reserved) == 60
-);
+pub struct OrdersRow(Latch);
 
 impl Default for OrdersRow {
     fn default() -> Self {
@@ -218,7 +185,7 @@ impl Default for OrdersRow {
 impl OrdersRow {
     /// How often [`read`](Self::read) tries. A supervisor would have to write within each of so
     /// many readings of one line.
-    pub const ATTEMPTS: u32 = 64;
+    pub const ATTEMPTS: u32 = Latch::ATTEMPTS;
 
     const_unless_loom! {
         /// The row of a place that is to stay empty, as a value.
@@ -230,11 +197,7 @@ impl OrdersRow {
     const_unless_loom! {
         /// The same as if `changes` changes had been made; not 0 only to test the wrap.
         pub fn starting_at(changes: u32) -> Self {
-            Self {
-                selector: AtomicU32::new(changes),
-                copies: [empty_copy(), empty_copy()],
-                reserved: AtomicU32::new(0),
-            }
+            Self(Latch::starting_at(changes))
         }
     }
 
@@ -252,9 +215,7 @@ impl OrdersRow {
     /// Makes it the row of a place that is to stay empty, whatever is there. For memory that
     /// nobody reads yet.
     pub fn clear(&self) {
-        for word in self.copies.iter().flatten().chain([&self.selector, &self.reserved]) {
-            word.store(0, Relaxed);
-        }
+        self.0.clear();
     }
 
     /// What the supervisor said last. May be out of date at once; of successive answers to one
@@ -267,19 +228,8 @@ impl OrdersRow {
     ///
     /// See [`OrdersError`]; `Busy` never once the supervisor is dead.
     pub fn read(&self) -> Result<Orders, OrdersError> {
-        let record = (0..Self::ATTEMPTS).find_map(|_| self.attempt()).ok_or(OrdersError::Busy)?;
-        Ok(record.decode()?)
-    }
-
-    fn attempt(&self) -> Option<Record> {
-        let selector = self.selector.load(SELECT);
-        let record = Record::load(self.copy(selector));
-        fence(RECHECK);
-        if self.selector.load(Relaxed) == selector {
-            return Some(record);
-        }
-        spin_loop();
-        None
+        let record = self.0.read().ok_or(OrdersError::Busy)?;
+        Ok(Record(record).decode()?)
     }
 
     /// The supervisor's handle, which goes on from the record that is there.
@@ -288,14 +238,7 @@ impl OrdersRow {
     /// dead in a way that orders. With two nothing is undefined, but what readers get is worth
     /// nothing.
     pub fn writer(&self) -> OrdersWriter<'_> {
-        // Relaxed: what told the caller that the former writer is done orders all of that one's
-        // stores before this.
-        let selector = self.selector.load(Relaxed);
-        OrdersWriter { row: self, selector, record: Record::load(self.copy(selector)) }
-    }
-
-    fn copy(&self, selector: u32) -> &[AtomicU32; WORDS] {
-        &self.copies[(selector & 1) as usize]
+        OrdersWriter(self.0.writer())
     }
 }
 
@@ -303,13 +246,7 @@ impl OrdersRow {
 ///
 /// No operation blocks or reads shared memory. Dropping it changes nothing.
 #[derive(Debug)]
-pub struct OrdersWriter<'a> {
-    row: &'a OrdersRow,
-    /// What the selector is; the one in memory is only written.
-    selector: u32,
-    /// What stands in the current copy.
-    record: Record,
-}
+pub struct OrdersWriter<'a>(LatchWriter<'a>);
 
 impl OrdersWriter<'_> {
     /// The orders as this handle left them, or found them when it was made.
@@ -318,26 +255,18 @@ impl OrdersWriter<'_> {
     ///
     /// It found what no supervisor wrote. [`write`](Self::write) mends that.
     pub fn orders(&self) -> Result<Orders, Corrupt> {
-        self.record.decode()
+        Record(*self.0.record()).decode()
     }
 
     /// The incarnation as this handle left or found it, whatever else stands there: for one who
     /// mends a row that makes no sense and must not give an incarnation twice.
     pub fn incarnation(&self) -> u32 {
-        self.record.0[0]
+        self.0.record()[0]
     }
 
     /// Says this from now on. Readers see it whole, or what was said before; also if the
     /// supervisor dies meanwhile.
     pub fn write(&mut self, orders: &Orders) {
-        let record = Record::of(orders);
-        let next = self.selector.wrapping_add(1);
-        fence(OVERWRITE);
-        for (word, value) in self.row.copy(next).iter().zip(record.0) {
-            word.store(value, Relaxed);
-        }
-        self.row.selector.store(next, PUBLISH);
-        self.selector = next;
-        self.record = record;
+        self.0.write(Record::of(orders).0);
     }
 }

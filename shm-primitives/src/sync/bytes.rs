@@ -117,9 +117,9 @@ impl Bytes {
     }
 }
 
-/// Copies out of memory that somebody may be writing at the same time: word by
-/// word with relaxed loads, so that a race gives garbage and not undefined
-/// behaviour.
+/// Copies out of memory that somebody may be writing at the same time: by instructions of the
+/// machine where they are known, word by word with relaxed loads elsewhere, so that a race gives
+/// garbage and not undefined behaviour.
 ///
 /// The words are as large as the machine's, and others access the same bytes by 32 bits. With
 /// writers that keep the protocol these accesses never race; one that does not is outside this
@@ -132,23 +132,24 @@ impl Bytes {
 #[inline]
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-    const WORD: usize = size_of::<usize>();
-    let mut done = 0;
-    if from.addr().is_multiple_of(WORD) {
-        while len - done >= WORD {
-            // SAFETY: in range by the contract and the loop; `from` is aligned.
-            unsafe {
-                let word = (*from.add(done).cast::<AtomicUsize>()).load(Relaxed);
-                to.add(done).cast::<usize>().write_unaligned(word);
-            }
-            done += WORD;
+    // SAFETY: passed on.
+    if unsafe { copy_by_machine(from, to, len) } {
+        return;
+    }
+    let words = words_in(from, len);
+    let byte = |at: usize| {
+        // SAFETY: in range by the contract and the loops below.
+        unsafe { to.add(at).write((*from.add(at).cast::<AtomicU8>()).load(Relaxed)) };
+    };
+    (0..words.start).for_each(byte);
+    for at in words.clone().step_by(size_of::<usize>()) {
+        // SAFETY: in range, and `from` is aligned there, by `words_in`.
+        unsafe {
+            let word = (*from.add(at).cast::<AtomicUsize>()).load(Relaxed);
+            to.add(at).cast::<usize>().write_unaligned(word);
         }
     }
-    while done < len {
-        // SAFETY: in range by the contract and the loop.
-        unsafe { to.add(done).write((*from.add(done).cast::<AtomicU8>()).load(Relaxed)) };
-        done += 1;
-    }
+    (words.end..len).for_each(byte);
 }
 
 /// Copies into memory that somebody may be reading or writing at the same time;
@@ -160,22 +161,108 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
 #[inline]
 pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-    const WORD: usize = size_of::<usize>();
-    let mut done = 0;
-    if to.addr().is_multiple_of(WORD) {
-        while len - done >= WORD {
-            // SAFETY: in range by the contract and the loop; `to` is aligned.
-            unsafe {
-                let word = from.add(done).cast::<usize>().read_unaligned();
-                (*to.add(done).cast::<AtomicUsize>()).store(word, Relaxed);
-            }
-            done += WORD;
+    // SAFETY: passed on.
+    if unsafe { copy_by_machine(from, to, len) } {
+        return;
+    }
+    let words = words_in(to, len);
+    let byte = |at: usize| {
+        // SAFETY: in range by the contract and the loops below.
+        unsafe { (*to.add(at).cast::<AtomicU8>()).store(from.add(at).read(), Relaxed) };
+    };
+    (0..words.start).for_each(byte);
+    for at in words.clone().step_by(size_of::<usize>()) {
+        // SAFETY: in range, and `to` is aligned there, by `words_in`.
+        unsafe {
+            let word = from.add(at).cast::<usize>().read_unaligned();
+            (*to.add(at).cast::<AtomicUsize>()).store(word, Relaxed);
         }
     }
-    while done < len {
-        // SAFETY: in range by the contract and the loop.
-        unsafe { (*to.add(done).cast::<AtomicU8>()).store(from.add(done).read(), Relaxed) };
-        done += 1;
+    (words.end..len).for_each(byte);
+}
+
+/// Which of `len` bytes from `address` are whole aligned words.
+#[inline(always)]
+fn words_in(address: *const u8, len: usize) -> core::ops::Range<usize> {
+    const WORD: usize = size_of::<usize>();
+    let start = (address.addr().wrapping_neg() % WORD).min(len);
+    start..len - (len - start) % WORD
+}
+
+/// Copies by instructions of the machine, which no race makes undefined; false, and nothing, where
+/// they are not known.
+///
+/// # Safety
+///
+/// As [`copy_out`].
+#[inline(always)]
+unsafe fn copy_by_machine(from: *const u8, to: *mut u8, len: usize) -> bool {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+    {
+        // SAFETY: passed on.
+        unsafe { machine::copy(from, to, len) };
+        true
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri))))]
+    {
+        let _ = (from, to, len);
+        false
+    }
+}
+
+/// Copies in the largest pieces there are registers for. Not all of a piece need come from the same
+/// moment.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+mod machine {
+    use core::arch::asm;
+
+    /// Bytes from which on the instruction for copying is quicker than pieces.
+    const MANY: usize = 256;
+
+    /// One piece, by a load and a store.
+    macro_rules! piece {
+        ($name:ident, $class:ident, $load:literal, $store:literal) => {
+            #[inline(always)]
+            unsafe fn $name(from: *const u8, to: *mut u8) {
+                // SAFETY: the caller's: both have so many bytes. Neither needs to be aligned.
+                unsafe {
+                    asm!($load, $store, piece = out($class) _, from = in(reg) from,
+                        to = in(reg) to, options(nostack, preserves_flags));
+                }
+            }
+        };
+    }
+    piece!(sixteen, xmm_reg, "movups {piece}, [{from}]", "movups [{to}], {piece}");
+    piece!(eight, reg, "mov {piece}, [{from}]", "mov [{to}], {piece}");
+    piece!(four, reg, "mov {piece:e}, [{from}]", "mov [{to}], {piece:e}");
+    piece!(one, reg_byte, "mov {piece}, [{from}]", "mov [{to}], {piece}");
+
+    /// See [`copy_out`](super::copy_out).
+    #[inline(always)]
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+        // SAFETY: each piece is within the `len` bytes that both have, by the contract; the last
+        // ones go over what others have copied rather than beyond the end. The direction flag is
+        // clear, as everywhere in Rust.
+        unsafe {
+            if len >= MANY {
+                asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _,
+                    inout("rdi") to => _, options(nostack, preserves_flags));
+            } else if len >= 16 {
+                let last = len - 16;
+                for at in (0..last).step_by(16) {
+                    sixteen(from.add(at), to.add(at));
+                }
+                sixteen(from.add(last), to.add(last));
+            } else if len >= 8 {
+                eight(from, to);
+                eight(from.add(len - 8), to.add(len - 8));
+            } else if len >= 4 {
+                four(from, to);
+                four(from.add(len - 4), to.add(len - 4));
+            } else {
+                (0..len).for_each(|at| one(from.add(at), to.add(at)));
+            }
+        }
     }
 }
 
@@ -196,4 +283,35 @@ pub(crate) fn prefetch_for_write(address: *const u8) {
         core::arch::asm!("prfm pstl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
     let _ = address;
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{copy_in, copy_out};
+
+    /// Wherever both begin, and of every length about a word, a line, and where copying goes over
+    /// to the machine's own way.
+    #[test]
+    fn copies_are_the_same_bytes_and_no_others() {
+        let mut from = [0u8; 600];
+        from.iter_mut().zip(0u32..).for_each(|(byte, at)| *byte = (at % 251) as u8 + 1);
+        for start in 0..9 {
+            for len in (0..40).chain(250..260).chain([511]) {
+                for shift in 0..9 {
+                    let mut out = [0u8; 600];
+                    let mut into = [0u8; 600];
+                    // SAFETY: both have 600 bytes, and are this test's.
+                    unsafe {
+                        copy_out(from.as_ptr().add(start), out.as_mut_ptr().add(shift), len);
+                        copy_in(from.as_ptr().add(start), into.as_mut_ptr().add(shift), len);
+                    }
+                    for copy in [out, into] {
+                        assert_eq!(copy[shift..][..len], from[start..][..len]);
+                        assert!(copy[..shift].iter().all(|byte| *byte == 0));
+                        assert!(copy[shift + len..].iter().all(|byte| *byte == 0));
+                    }
+                }
+            }
+        }
+    }
 }

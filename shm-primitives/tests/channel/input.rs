@@ -212,3 +212,37 @@ fn hostile_memory() {
         }
     }
 }
+
+/// What a worker that does not trust its client works on.
+#[test]
+fn copies_of_requests_and_replies() {
+    let options = Options::new(
+        frame::Options::new(1024).packing(Packing::Dense),
+        frame::Options::new(1024).packing(Packing::Dense),
+    )
+    .limits(Limits { reply: 40, progress: 8 });
+    let memory = memory(options);
+    let channel = created(&memory, options);
+    let (mut client, mut worker) = ends(&channel);
+    let monitor = ThreadMonitor::new();
+    let mut noted = monitor.writer();
+    let payload: Vec<u8> = (0..33).collect();
+    client.request(1, 1001, &payload).unwrap();
+    let mut work = worker.peek().unwrap().begin(&mut noted, 0).unwrap();
+    // As much as there is, and as fits.
+    for length in [0, 1, 8, 32, 33, 34, 60] {
+        let mut copy = vec![0xff; length];
+        assert_eq!(work.copy_payload(&mut copy), length.min(33));
+        assert_eq!(copy[..length.min(33)], payload[..length.min(33)]);
+        assert!(copy[length.min(33)..].iter().all(|byte| *byte == 0xff));
+    }
+    let mut grant = work.replier().grant(20).unwrap();
+    assert_eq!(grant.size(), 20);
+    // No more than was lent, wherever it lies.
+    assert_eq!(grant.copy_from(&payload), 20);
+    grant.commit(MsgStatus::Completed, 20).unwrap();
+    work.finish().unwrap();
+    let response = client.response().unwrap();
+    assert_eq!((response.status(), &*response), (MsgStatus::Completed, &payload[..20]));
+    response.release();
+}

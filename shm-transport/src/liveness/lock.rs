@@ -2,6 +2,7 @@
 
 use super::error::LivenessError;
 use crate::fork::{Process, this_process, without_forks};
+use crate::ofd;
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
@@ -55,9 +56,8 @@ impl ByteLock {
             // SAFETY: the mapping just made, and of all advice one that changes nothing in it.
             unsafe { madvise(page, LENGTH, Advice::LinuxDontFork) }
                 .map_err(LivenessError::os("keeping the lock's page from children"))?;
-            let mut lock = exclusive(byte);
             crash::step();
-            let locked = control(own.as_fd(), Command::Set, &mut lock);
+            let locked = ofd::lock(own.as_fd(), byte);
             crash::step();
             match locked {
                 Ok(()) => Ok(Some(this)),
@@ -109,9 +109,7 @@ impl Drop for ByteLock {
 ///
 /// The kernel's, of which none is known for a descriptor of a file.
 pub fn is_locked(file: BorrowedFd<'_>, byte: u64) -> Result<bool, LivenessError> {
-    let mut lock = exclusive(byte);
-    control(file, Command::Get, &mut lock).map_err(LivenessError::os("looking at a lock"))?;
-    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    ofd::is_locked(file, byte).map_err(LivenessError::os("looking at a lock"))
 }
 
 /// A new description of the file that `file` leads to, whatever its name leads to by now.
@@ -126,46 +124,4 @@ pub(super) fn reopen(file: BorrowedFd<'_>, access: OFlags) -> Result<OwnedFd, Li
         return Err(failed(Errno::NOENT));
     }
     Ok(opened)
-}
-
-#[cfg(target_pointer_width = "64")]
-type Lock = libc::flock;
-#[cfg(not(target_pointer_width = "64"))]
-type Lock = libc::flock64;
-
-enum Command {
-    Set,
-    Get,
-}
-
-fn exclusive(byte: u64) -> Lock {
-    // SAFETY: integers, for which zero is a value; with the padding that some targets have.
-    let mut lock: Lock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as _;
-    lock.l_whence = libc::SEEK_SET as _;
-    lock.l_start = byte as _;
-    lock.l_len = 1;
-    lock
-}
-
-fn control(file: BorrowedFd<'_>, command: Command, lock: &mut Lock) -> Result<(), Errno> {
-    let command = match command {
-        Command::Set => libc::F_OFD_SETLK,
-        Command::Get => libc::F_OFD_GETLK,
-    };
-    // SAFETY: an open descriptor, a command that takes the kernel's structure of 64-bit offsets,
-    // and a valid one to read and write.
-    #[cfg(target_pointer_width = "64")]
-    let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, lock as *mut Lock) };
-    // Some C libraries' fcntl takes the structure of 32-bit offsets here, which reach only half
-    // of the bytes; the system call itself does not.
-    // SAFETY: as above.
-    #[cfg(not(target_pointer_width = "64"))]
-    let answer =
-        unsafe { libc::syscall(libc::SYS_fcntl64, file.as_raw_fd(), command, lock as *mut Lock) };
-    if answer >= 0 {
-        return Ok(());
-    }
-    let error = std::io::Error::last_os_error();
-    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }

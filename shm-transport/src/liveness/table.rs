@@ -104,26 +104,10 @@ impl<'a> ProcessTable<'a> {
         records: u32,
         file: BorrowedFd<'_>,
     ) -> Result<Self, LivenessError> {
-        // SAFETY: passed on.
-        unsafe { Self::create_after(region, records, file, 0) }
-    }
-
-    /// The same, whose ids have later generations than `generation`: those up to it are taken for
-    /// given out, by a table that stood there before.
-    ///
-    /// # Safety
-    ///
-    /// As [`create_at`](Self::create_at); nobody lives under an id of the table before.
-    pub(crate) unsafe fn create_after(
-        region: &Region<'a>,
-        records: u32,
-        file: BorrowedFd<'_>,
-        generation: u32,
-    ) -> Result<Self, LivenessError> {
         let looking = reopen(file, OFlags::RDONLY)?;
         // More than this are refused by the table: 0 can no table have.
         let records = if records > Self::MAX_RECORDS { 0 } else { records };
-        let options = Options::new(records).tag(TAG).generation(generation);
+        let options = Options::new(records).tag(TAG);
         Ok(Self { slots: Slots::init_at(region, options)?, looking })
     }
 
@@ -288,6 +272,25 @@ impl<'a> ProcessTable<'a> {
         Ok(self.slots.release_all_of(dead, heir.id())?)
     }
 
+    /// Gives the records of all the dead back, where nobody has a record to do it from. Each is
+    /// taken over in the name of whoever had it before: of one who is gone, too, whom the next
+    /// to come convicts if this process dies at it.
+    ///
+    /// For one who has the table to itself: nobody lives in it, or joins meanwhile.
+    pub(crate) fn clear_deserted(&self) -> Result<(), LivenessError> {
+        for found in self.verdicts() {
+            if let (id, Verdict::Dead(dead)) = found? {
+                self.slots.release_all_of(dead, before(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no record is free.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.owners().count() >= self.records() as usize
+    }
+
     /// What the record of `id` says; `None` if it has left and its record with it, or has not
     /// yet written it.
     ///
@@ -382,6 +385,15 @@ impl fmt::Debug for Membership<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Membership").field("id", &self.id()).finish_non_exhaustive()
     }
+}
+
+/// The id that stood in the record before `id`.
+fn before(id: OwnerId) -> OwnerId {
+    let generation = match id.generation() {
+        1 => OwnerId::MAX_GENERATION,
+        generation => generation - 1,
+    };
+    OwnerId::new(id.index(), generation).unwrap_or(id)
 }
 
 /// The byte whose lock says that `id` lives.

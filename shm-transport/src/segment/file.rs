@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// How often a name may come and go under an opener's hands.
 const ATTEMPTS: u32 = 1000;
 
+/// Openers give way to an unlinker for this part of their patience.
+const GIVING_WAY: u32 = 4;
+
 /// A name, and what is asked of the file behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -159,18 +162,30 @@ impl Lock {
         };
         let begun = Instant::now();
         let mut pause = Duration::from_micros(20);
+        let mut waited = Duration::ZERO;
+        let mut waiting = None;
         crash::step();
         loop {
-            match flock(&file, operation) {
+            // Not for ever: who waits there may have been stopped, too.
+            let gives_way = with == With::Others
+                && waited < wanted.patience / GIVING_WAY
+                && sys::is_wanted(file.as_fd());
+            let locked = if gives_way { Err(Errno::WOULDBLOCK) } else { flock(&file, operation) };
+            match locked {
                 Ok(()) => {
                     crash::step();
+                    drop(waiting);
                     return Ok(Self { file, process: this_process() });
                 }
                 Err(Errno::WOULDBLOCK) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(wanted.os("lock", errno)),
             }
-            let waited = begun.elapsed();
+            if with == With::Nobody {
+                // Again and again: of several the one that was first says it for all.
+                waiting.get_or_insert(Waiting(&file)).say();
+            }
+            waited = begun.elapsed();
             if waited >= wanted.patience {
                 return Err(SegmentError::Busy {
                     path: wanted.path.into(),
@@ -180,6 +195,25 @@ impl Lock {
             }
             sleep(pause.min(wanted.patience - waited));
             pause = (pause * 2).min(Duration::from_millis(2));
+        }
+    }
+}
+
+/// An unlinker that waits: openers, of which one might always be there, give way.
+#[derive(Debug)]
+struct Waiting<'f>(&'f OwnedFd);
+
+impl Waiting<'_> {
+    fn say(&self) {
+        sys::want(self.0.as_fd());
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // As that of a `Lock`.
+        if !crash::dead() {
+            sys::unwant(self.0.as_fd());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What Linux has, and other Unixes do not have or have otherwise.
 
 use super::error::SegmentError;
+use crate::ofd;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, Mode, OFlags, Stat, fallocate, linkat, open, readlink,
 };
@@ -113,6 +114,22 @@ pub fn holder_of(file: &Stat) -> Option<u32> {
         }
     }
     None
+}
+
+/// Says to [`is_wanted`] that this description waits for the file's lock, for itself alone, unless
+/// another says so; until [`unwant`], or the description goes.
+pub fn want(file: BorrowedFd<'_>) {
+    let _ = ofd::lock(file, ofd::ALONE);
+}
+
+/// Says so no more.
+pub fn unwant(file: BorrowedFd<'_>) {
+    let _ = ofd::unlock(file, ofd::ALONE);
+}
+
+/// Whether another description waits for the file's lock, for itself alone.
+pub fn is_wanted(file: BorrowedFd<'_>) -> bool {
+    ofd::is_locked(file, ofd::ALONE).unwrap_or(false)
 }
 
 /// Whether [`keep_from_forks`] does so.

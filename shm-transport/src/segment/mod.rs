@@ -43,7 +43,7 @@
 //!
 //! | step | killed after it |
 //! |---|---|
-//! | as the opener, but takes the lock for itself alone | nothing: the lock falls |
+//! | as the opener, but takes the lock for itself alone; as long as it waits for that it has a lock of the file's first byte (`F_OFD_SETLK`) | nothing: the locks fall |
 //! | asks the caller's closure whether the segment may go: nobody can claim a place meanwhile | the same |
 //! | removes the name | the segment has no name; whoever has it mapped goes on with it, and it is gone with the last of them |
 //!
@@ -52,7 +52,9 @@
 //! unlinker never waits for those who map the segment, only for those who are just opening it.
 //! Nor does anybody wait for a lock for ever: its holder may have been stopped. After
 //! [`patience`](OpenOptions::patience) it is [`Busy`](SegmentError::Busy), with the number of the
-//! process if the kernel tells.
+//! process if the kernel tells. Openers come in together, so that an unlinker might find one there
+//! each time it looks: on Linux those that come while it waits let it go first, for a quarter of
+//! their own patience.
 //!
 //! What is locked is a description that is never mapped, and what is mapped is never locked: a
 //! mapping keeps its description and so would keep the lock. A child that is forked while another

@@ -2,7 +2,7 @@
 //!
 //! There is no file without a name there: one is made under a temporary name, which stays if its
 //! creator is killed in the meantime. Room is not reserved, forked children have the mappings,
-//! and pages come when they are touched.
+//! pages come when they are touched, and openers do not give way to an unlinker.
 
 use super::error::SegmentError;
 use rustix::fs::{Mode, OFlags, Stat, link, open, unlink};
@@ -63,6 +63,14 @@ pub fn name_of(file: BorrowedFd<'_>) -> PathBuf {
 
 pub fn holder_of(_file: &Stat) -> Option<u32> {
     None
+}
+
+pub fn want(_file: BorrowedFd<'_>) {}
+
+pub fn unwant(_file: BorrowedFd<'_>) {}
+
+pub fn is_wanted(_file: BorrowedFd<'_>) -> bool {
+    false
 }
 
 pub const KEPT_FROM_FORKS: bool = false;

@@ -55,6 +55,7 @@
 //! | a function that is tried again when its worker dies | [`Function::idempotent`] |
 //! | a function that may take long | [`Function::threshold`], and [`Reply::progress`] |
 //! | another executable, without losing a call | [`Server::upgrade`] |
+//! | workers that wait as they should, each on its core | [`Worker::wait`], [`ServerBuilder::pin_workers`] |
 //! | to know how it goes | [`Server::state`], [`Server::workers`] |
 //! | to see what workers died of | [`Server::letters`] |
 //! | a server that goes while its workers stay | [`Server::leave`]; the next [`start`](ServerBuilder::start) adopts them |
@@ -95,6 +96,7 @@
 
 pub mod client;
 mod clock;
+mod core;
 mod failure;
 mod mapped;
 mod name;

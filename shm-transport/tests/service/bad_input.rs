@@ -1,10 +1,15 @@
 //! What is wrong has its own error, and the service serves on.
 
-use crate::help::{BYTES, ECHO, NOBODY, PATIENCE, Place, client, server, start};
+use crate::help::{BYTES, ECHO, NOBODY, PATIENCE, Place, client, program, server, start};
 use shm_transport::service::{
-    CallError, Client, ConnectError, Priority, Program, Restart, Server, ServerError, ServiceState,
+    CallError, Client, ConnectError, Priority, Program, Reply, Request, Restart, Server,
+    ServerError, ServiceState,
 };
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
+
+/// Where a segment says which readers it is for.
+const MIN_READER: u64 = 16;
 
 fn serves(client: &Client) {
     for priority in [Priority::Low, Priority::High] {
@@ -38,6 +43,13 @@ fn each_has_its_error_and_the_service_serves_on() {
         other => panic!("{other:?}"),
     }
     serves(&client);
+    let later = client.call_async(ECHO, &huge, Priority::Low).unwrap_err();
+    assert!(matches!(later, CallError::TooLarge { .. }), "{later:?}");
+    let mut batch = client.batch(Priority::Low).unwrap();
+    batch.add(ECHO, b"small").unwrap();
+    assert!(matches!(batch.add(ECHO, &huge).unwrap_err(), CallError::TooLarge { .. }));
+    let replies = batch.wait(PATIENCE);
+    assert!(matches!(&replies[..], [Ok(small)] if small == b"small"), "{replies:?}");
     match call(&client, BYTES, &65u32.to_le_bytes()) {
         CallError::ReplyTooLarge { found: 65, most: 64 } => {}
         other => panic!("{other:?}"),
@@ -72,6 +84,18 @@ fn each_has_its_error_and_the_service_serves_on() {
     drop(third);
     serves(&client);
 
+    // A client of a version before this service's: to it, the service is one of a later version.
+    let path = place.path("service.math");
+    let control = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut readers = [0; 4];
+    control.read_exact_at(&mut readers, MIN_READER).unwrap();
+    control.write_all_at(&99u32.to_le_bytes(), MIN_READER).unwrap();
+    let newer = connect(&place, "math");
+    assert!(matches!(&newer, ConnectError::Layout { .. }), "{newer:?}");
+    assert!(newer.to_string().contains("99"), "{newer}");
+    control.write_all_at(&readers, MIN_READER).unwrap();
+    serves(&client);
+
     // Names.
     assert!(matches!(connect(&place, ""), ConnectError::Name(_)));
     assert!(matches!(connect(&place, &"x".repeat(65)), ConnectError::Name(_)));
@@ -89,8 +113,14 @@ fn each_has_its_error_and_the_service_serves_on() {
             other => panic!("{path}: {other:?}"),
         }
     }
-    let other = Server::builder("other").in_domain(place.domain.clone());
-    assert!(matches!(other.start().unwrap_err(), ServerError::NoProgram));
+    let other = || Server::builder("other").in_domain(place.domain.clone());
+    assert!(matches!(other().start().unwrap_err(), ServerError::NoProgram));
+    // Handlers, where others would have to have them; and two of one function.
+    let echo = |request: &Request, reply: Reply| reply.send(request);
+    let elsewhere = other().worker(program()).on(ECHO, echo).start().unwrap_err();
+    assert!(elsewhere.to_string().contains("other programs have their own"), "{elsewhere}");
+    let twice = other().this_program().on(ECHO, echo).on(ECHO, echo).start().unwrap_err();
+    assert!(matches!(twice, ServerError::Impossible { found: 1001, .. }), "{twice}");
     assert_eq!(place.files(), files);
     serves(&client);
 

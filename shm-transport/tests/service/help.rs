@@ -34,7 +34,16 @@ pub const REPORT: u32 = 1008;
 pub const DEAF: u32 = 1009;
 /// Is stuck; who keeps it writes its number into the file of that name.
 pub const STICK: u32 = 1010;
+/// Whether what it was given, and room for its answer, stay as they are for a millisecond.
+pub const STEADY: u32 = 1011;
+/// What its environment says about the edition of the program.
+pub const EDITION: u32 = 1031;
+/// How it waits for calls.
+pub const WAITS: u32 = 1032;
 pub const NOBODY: u32 = 1999;
+
+/// Has workers trust their clients.
+pub const TRUSTED: &str = "WORKER_TRUSTED";
 
 /// Waits for what is about to be so.
 #[track_caller]
@@ -46,15 +55,15 @@ pub fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A service whose workers are this program, in a test that is none: see [`role`].
+/// This program, as a worker, in a test that is none: see [`role`].
+pub fn program() -> Program {
+    let program = Program::new(std::env::current_exe().unwrap());
+    program.args(["help::role", "--exact", "--test-threads=1", "-q"])
+}
+
+/// A service with such workers.
 pub fn server(place: &Place, name: &str) -> ServerBuilder {
-    let program = Program::new(std::env::current_exe().unwrap()).args([
-        "help::role",
-        "--exact",
-        "--test-threads=1",
-        "-q",
-    ]);
-    Server::builder(name).in_domain(place.domain.clone()).worker(program)
+    Server::builder(name).in_domain(place.domain.clone()).worker(program())
 }
 
 /// Starts it, and waits until its workers serve.
@@ -94,9 +103,17 @@ fn number(request: &Request<'_>) -> u32 {
 }
 
 fn work() -> Result<(), WorkerError> {
-    let wait = std::env::var("WORKER_WAIT").ok().and_then(|text| text.parse().ok());
-    Worker::attach_from_env()?
-        .wait(wait.unwrap_or(Wait::Adaptive))
+    let wait: Wait = std::env::var("WORKER_WAIT").map_or(Wait::Adaptive, |it| it.parse().unwrap());
+    let edition = std::env::var("WORKER_EDITION").unwrap_or("1".into());
+    let mut worker = Worker::attach_from_env()?;
+    if std::env::var_os(TRUSTED).is_some() {
+        // SAFETY: this test's clients keep to the protocol.
+        worker = unsafe { worker.trusted() };
+    }
+    worker
+        .wait(wait)
+        .on(WAITS, move |_: &Request, reply: Reply| reply.send(wait.to_string().as_bytes()))?
+        .on(EDITION, move |_: &Request, reply: Reply| reply.send(edition.as_bytes()))?
         .on(ECHO, |request: &Request, reply: Reply| reply.send(request.payload()))?
         .on(PID, |_: &Request, reply: Reply| reply.send(&std::process::id().to_le_bytes()))?
         .on(SIGNAL, |request: &Request, _: Reply| {
@@ -133,6 +150,16 @@ fn work() -> Result<(), WorkerError> {
         .on(STICK, |request: &Request, reply: Reply| {
             stick(request.payload());
             reply.send(b"")
+        })?
+        .on(STEADY, |request: &Request, reply: Reply| {
+            let before = request.to_vec();
+            let mut grant = reply.grant(before.len())?;
+            grant.copy_from_slice(&before);
+            thread::sleep(Duration::from_millis(1));
+            let is_steady = request.payload() == before && grant[..] == before;
+            let answer: &[u8] = if is_steady { b"steady" } else { b"changed" };
+            grant[..answer.len()].copy_from_slice(answer);
+            grant.send(answer.len())
         })?
         .on(BYTES, |request: &Request, reply: Reply| {
             reply.send(&vec![7; number(request) as usize])

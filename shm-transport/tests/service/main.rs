@@ -7,6 +7,8 @@ mod segment_help;
 mod bad_input;
 mod deserted;
 mod help;
+mod hostile;
+mod options;
 mod server;
 mod stuck;
 mod supervisor;

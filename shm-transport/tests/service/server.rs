@@ -168,6 +168,26 @@ fn calls_are_answered_and_deaths_are_errors() {
     server.stop(PATIENCE).unwrap();
 }
 
+/// Who was told of a death and then asks the server finds that the worker is not up.
+#[test]
+fn what_a_caller_was_told_the_server_knows() {
+    let place = Place::new();
+    let backoff = Duration::from_millis(1)..Duration::from_millis(1);
+    let restart = Restart { intensity: 1000, pool: 1000, backoff, ..Restart::default() };
+    let server = place.builder().workers(1).vip_workers(0).restart(restart).start().unwrap();
+    let client = place.client();
+    for deaths in 0..50 {
+        server.wait_until_up(PATIENCE).unwrap();
+        assert_eq!(server.workers()[0].restarts, deaths);
+        crashed(client.call(DIE, b"", Priority::Low, PATIENCE), Cause::Signalled(9));
+    }
+    for letter in server.letters().unwrap() {
+        server.drop_letter(letter.key).unwrap();
+    }
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+}
+
 #[test]
 fn many_callers_and_many_deaths() {
     let place = Place::new();

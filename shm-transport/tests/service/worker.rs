@@ -1,7 +1,8 @@
 //! Workers with a real server and real clients.
 
 use crate::help::{self, *};
-use shm_transport::service::{CallError, Cause, Hang, Priority, Worker, WorkerError};
+use rustix::process::Pid;
+use shm_transport::service::{CallError, Cause, Hang, Priority, ServerError, Worker, WorkerError};
 use std::time::Duration;
 
 fn pid_of(answer: &[u8]) -> u32 {
@@ -97,5 +98,57 @@ fn progress_that_nobody_reads_is_progress() {
     std::thread::sleep(ms(3500));
     assert_eq!(call.wait(PATIENCE).unwrap(), b"done");
     drop(client);
+    server.stop(PATIENCE).unwrap();
+}
+
+/// Whether requests and replies are copied or are where the client has them makes no difference to
+/// one that keeps to the protocol.
+#[test]
+fn workers_that_trust_their_clients_answer_the_same() {
+    let place = Place::new();
+    let copies = ("copies", help::program());
+    for (name, program) in [copies, ("trusts", help::program().env(TRUSTED, ""))] {
+        let builder = help::server(&place, name).worker(program);
+        let server = help::start(builder.workers(1).vip_workers(0).reply_size(4000));
+        let client = help::client(&place, name);
+        let call = |func, payload: &[u8]| client.call(func, payload, Priority::Low, PATIENCE);
+        for length in [0, 1, 7, 64, 255, 256, 257, 1000, 3999, 5] {
+            let payload: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
+            assert_eq!(call(ECHO, &payload).unwrap(), payload);
+            if length > 6 {
+                assert_eq!(call(STEADY, &payload).unwrap(), b"steady");
+            }
+        }
+        let error = call(ECHO, &[1; 4001]).unwrap_err();
+        assert!(matches!(error, CallError::ReplyTooLarge { found: 4001, most: 4000 }), "{error}");
+        drop(client);
+        server.stop(PATIENCE).unwrap();
+    }
+}
+
+/// Each runs where it is said, its successor too, and those of whom nothing is said wherever they may.
+#[test]
+fn workers_keep_to_their_cores() {
+    let place = Place::new();
+    let here = rustix::thread::sched_getaffinity(None).unwrap();
+    let core = (0..1024).find(|core| here.is_set(*core)).unwrap();
+    let server = || help::server(&place, "math").workers(2).vip_workers(1);
+    for none in [1023, 1 << 20] {
+        match server().pin_vip_workers([none]).start().unwrap_err() {
+            ServerError::Core { core, .. } => assert_eq!(core, none),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(place.files(), [""; 0]);
+    let server = help::start(server().pin_workers([core]).pin_vip_workers([core]));
+    let cores = |at: usize| {
+        let pid = Pid::from_raw(server.workers()[at].pid.unwrap() as i32);
+        let cores = rustix::thread::sched_getaffinity(pid).unwrap();
+        (0..1024).filter(|core| cores.is_set(*core)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = (0..1024).filter(|core| here.is_set(*core)).collect();
+    assert_eq!([cores(0), cores(1), cores(2)], [vec![core], all.clone(), vec![core]]);
+    server.rolling_restart().unwrap();
+    assert_eq!([cores(0), cores(1), cores(2)], [vec![core], all, vec![core]]);
     server.stop(PATIENCE).unwrap();
 }

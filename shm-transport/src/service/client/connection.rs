@@ -639,7 +639,11 @@ impl Connection {
 
     fn look_now(&self, role: &mut Role, now: u64) {
         let last = self.looked.swap(now, Ordering::Relaxed);
-        if matches!(self.bells.segment.has_name(), Ok(false)) {
+        if let Some(bell) = self.bells.layout.client(self.client) {
+            // Again: others can write there.
+            bell.set_sleepless(self.family.wait == Wait::Poll);
+        }
+        if matches!(self.bells.segment.has_name(), Ok(false)) || !self.has_place() {
             // What was answered before stays so.
             self.drain(&mut role.lanes, &mut Own::nobody(), Look::Thorough);
             return self.lose();
@@ -651,6 +655,16 @@ impl Connection {
             self.look_for_the_dead(role);
             self.end_unattended(now, last);
         }
+    }
+
+    /// Whether its place is its own, and whole: workers let go of a client that has none. It is,
+    /// unless somebody has written what he should not; then another is taken.
+    fn has_place(&self) -> bool {
+        let table = self.bells.layout.clients();
+        table.owner(self.client) == Some(self.place.owner())
+            && table.live(self.place.key(), ClientEntry::STATE)
+                == Some(ClientState::Connected as u32)
+            && self.own.layout.segment().state() == Ok(State::Ready)
     }
 
     /// Ends the calls that dead workers had in hand.
@@ -710,7 +724,9 @@ impl Drop for Connection {
             self.role.get_mut().lanes.forget();
             return;
         }
-        if let Some(state) = self.place.live(ClientEntry::STATE) {
+        if let Some(state) = self.place.live(ClientEntry::STATE)
+            && self.has_place()
+        {
             state.store(ClientState::Leaving as u32, Shared);
         }
         self.closing.close();

@@ -51,7 +51,8 @@ pub struct WorkerInfo {
     pub helper: Option<u32>,
     /// When condition or orders changed last.
     pub changed: SystemTime,
-    /// Calls that waited for it when it last looked.
+    /// Calls that waited for it when it last looked: an estimate, by the bytes that calls of the
+    /// service's message size take. A few small ones may not be seen.
     pub queued: u32,
     /// Calls answered, since the service was made: with success or not.
     pub processed: u64,

@@ -136,14 +136,27 @@ impl<'s> Lanes<'s> {
     }
 
     /// Lets go of the lanes of clients that are gone, if no worker has an end of them any more: one
-    /// that dies of what such a client has sent leaves a letter all the same.
+    /// that dies of what such a client has sent leaves a letter all the same. No more such lanes are
+    /// kept than there may be clients, for what is said of their ends stands in their own memory.
     pub fn tidy(&mut self) {
         let table = self.shared.bells.layout.clients();
         let shape = self.shared.shape();
-        self.clients.retain(|client| {
+        let is_there = |client: &Client| {
             let place = client.key.index();
-            let is_there = table.owner(place).is_some() && table.tenancy(place) == Some(client.key);
-            is_there || ends(shape, client).any(|ends| ends != [None, None])
+            table.owner(place).is_some() && table.tenancy(place) == Some(client.key)
+        };
+        let gone = self.clients.iter().filter(|client| !is_there(client)).count();
+        let mut too_many = gone.saturating_sub(shape.clients as usize);
+        self.clients.retain(|client| {
+            if is_there(client) {
+                return true;
+            }
+            // The oldest are the first.
+            if too_many > 0 {
+                too_many -= 1;
+                return false;
+            }
+            ends(shape, client).any(|ends| ends != [None, None])
         });
     }
 
@@ -273,7 +286,12 @@ impl<'s> Lanes<'s> {
                         ..LetterEntry::new(header.seq_id()).at(clock::since_1970())
                     };
                     let kept = match poison.request() {
-                        Ok(message) => letters.keep(entry, &message),
+                        // Copied before anything of it is looked at: its client may live.
+                        Ok(message) => {
+                            let mut copy = vec![0; message.size()];
+                            message.copy_payload(&mut copy);
+                            letters.keep(entry, &copy)
+                        }
                         Err(_) => letters.keep(entry, &[]),
                     };
                     if let Err(error) = kept {

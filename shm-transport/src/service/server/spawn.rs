@@ -3,6 +3,7 @@
 use super::error::ServerError;
 use crate::domain::Domain;
 use crate::liveness::{PidFd, Process};
+use crate::service::core;
 use crate::service::name::ServiceName;
 use crate::service::worker::Worker;
 use crate::service::worker::assignment::{self, Assignment};
@@ -12,8 +13,12 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal,
 };
+use shm_primitives::layout::phoenix::Place;
+use shm_primitives::layout::service::Shape;
+use shm_primitives::monitor::Group;
 use shm_primitives::place::Cause;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,6 +122,39 @@ pub(super) struct Launch {
     pub die_with_server: bool,
     /// The signals that are blocked in the program, and not in the thread that supervises.
     pub mask: SignalMask,
+    pub shape: Shape,
+    pub cores: Cores,
+}
+
+/// Which core the worker of each place keeps to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cores {
+    pub normal: Vec<usize>,
+    pub vip: Vec<usize>,
+}
+
+impl Cores {
+    /// `None` if it runs where the kernel likes.
+    fn of(&self, place: Option<Place>) -> Option<usize> {
+        let place = place?;
+        let group = match place.group {
+            Group::Normal => &self.normal,
+            Group::Vip => &self.vip,
+        };
+        group.get(place.worker).copied()
+    }
+
+    /// Whether workers can be kept there: a thread tries.
+    pub fn check(&self) -> Result<(), ServerError> {
+        let cores = self.normal.iter().chain(&self.vip);
+        let kept = |core: usize| {
+            let trial = std::thread::Builder::new().spawn(move || core::pin(core))?;
+            trial.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+        };
+        cores
+            .copied()
+            .try_for_each(|core| kept(core).map_err(|source| ServerError::Core { core, source }))
+    }
 }
 
 impl Launch {
@@ -140,6 +178,10 @@ impl Launch {
             // SAFETY: two system calls, without allocation or lock: what may be done between fork
             // and exec.
             unsafe { command.pre_exec(dies) };
+        }
+        if let Some(core) = self.cores.of(self.shape.place(place)) {
+            // SAFETY: one system call, as above.
+            unsafe { command.pre_exec(move || core::pin(core)) };
         }
         // Inherited by the worker.
         let child = self.mask.during(|| command.spawn())?;
@@ -200,6 +242,24 @@ impl Running {
             Err(_) => Some(Cause::Unknown),
         }
     }
+
+    /// Whether it is on its way out: its status will be there.
+    pub fn is_ending(&self) -> bool {
+        is_ending(self.pid())
+    }
+}
+
+/// Whether it runs no program any more, as far as can be seen.
+fn is_ending(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_exiting(&stat))
+}
+
+/// By the ninth field, the kernel's flags of a task. The second is a name in parentheses, which may
+/// have spaces.
+fn is_exiting(stat: &str) -> bool {
+    const PF_EXITING: u32 = 4;
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse().ok()).is_some_and(|flags: u32| flags & PF_EXITING != 0)
 }
 
 fn cause_of(status: ExitStatus) -> Cause {
@@ -263,6 +323,7 @@ impl std::fmt::Debug for SignalMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
 
     #[test]
     fn programs_are_looked_for_before_they_are_started() {
@@ -274,5 +335,18 @@ mod tests {
                 matches!(&error, ServerError::Program { path: found, .. } if found == Path::new(path))
             );
         }
+    }
+
+    #[test]
+    fn who_is_ending_is_told_from_who_runs() {
+        assert!(!is_ending(std::process::id()));
+        let mut child = Command::new("/bin/sh").args(["-c", "exit"]).spawn().unwrap();
+        // It stays there until its status is taken.
+        let id = WaitId::Pid(Pid::from_child(&child));
+        waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        assert!(is_ending(child.id()));
+        child.wait().unwrap();
+        assert!(is_exiting("7 (a) b) Z 1 7 7 0 -1 4228108 0 0"));
+        assert!(!is_exiting("7 (a 4 4 4 4 4 4) S 1 7 7 0 -1 4194560 0 0") && !is_exiting("7 (a"));
     }
 }

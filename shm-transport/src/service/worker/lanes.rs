@@ -47,6 +47,8 @@ pub(super) struct Lane {
     is_cool: bool,
     /// A call could not be answered, or a ring is damaged: it is not served any more.
     pub is_broken: bool,
+    /// That something there is no request was said: its client could say it without end.
+    pub has_complained: bool,
     /// What it lies in.
     _segment: Rc<ClientMapped>,
 }
@@ -287,6 +289,12 @@ impl Lanes {
             }
         }
         self.refuse_broken();
+        // Another client may have cleared its bit.
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
+            if !lane.worker.is_request_empty() {
+                (lane.is_cool, lane.quiet) = (false, 0);
+            }
+        }
     }
 
     /// Takes up one lane, if there is one.
@@ -382,6 +390,7 @@ impl Lanes {
             quiet: 0,
             is_cool: false,
             is_broken: false,
+            has_complained: false,
             _segment: Rc::clone(segment),
         };
         if served.is_vip {

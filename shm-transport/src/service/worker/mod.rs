@@ -25,8 +25,8 @@
 //! It takes its *place* in the service, for which nobody but the worker of this *incarnation* is
 //! wanted, and has a lane from each client then, in the client's own segment, which it maps when
 //! the client first calls. It serves the lanes in turn, up to 32 calls each, in one thread: looks
-//! at a request, notes it in its monitor, runs the handler, which answers in the client's memory,
-//! and goes on. It never waits for a client: there is room for each answer, or the client had not
+//! at a request, notes it in its monitor, copies it, runs the handler, puts its answer into the
+//! client's memory, and goes on. It never waits for a client: there is room for each answer, or the client had not
 //! been able to ask.
 //!
 //! While its supervisor says so it helps at another place too, whose worker is dead or that has
@@ -76,9 +76,9 @@ pub use error::{HandlerError, WorkerError};
 pub use reply::{Reply, ReplyGrant};
 pub use request::Request;
 
+use super::core;
 use crate::config::Wait;
 use post::Post;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use serve::Desk;
 use shm_primitives::layout::service::Order;
 use shm_primitives::segment::SegmentError;
@@ -159,7 +159,25 @@ impl Worker {
         self
     }
 
-    /// The core that it runs on, from 0, and on no other.
+    /// Trusts the clients: requests are read where they lie, and [granted](Reply::grant) replies
+    /// written where they are read. Otherwise each is copied once, between the client's memory and
+    /// the worker's own: for what is small that is no time that could be measured.
+    ///
+    /// # Safety
+    ///
+    /// No client writes to a request that it has sent, or to where replies stand: a handler would
+    /// see slices change under its hands. Clients of this crate do not; what else a process does
+    /// that may open the service's segments is for the caller to know.
+    #[must_use]
+    pub unsafe fn trusted(mut self) -> Self {
+        if let Some(desk) = &mut self.desk {
+            desk.trust();
+        }
+        self
+    }
+
+    /// The core that it runs on, from 0, and on no other. Its server can say that as well, for any
+    /// program: [`pin_workers`](super::ServerBuilder::pin_workers).
     #[must_use]
     pub fn pin_to(mut self, core: usize) -> Self {
         self.core = Some(core);
@@ -175,7 +193,8 @@ impl Worker {
     pub fn run(self) -> Result<(), WorkerError> {
         let Self { desk: Some(desk), wait, core, .. } = self else { return Ok(()) };
         if let Some(core) = core {
-            pin(core)?;
+            // This thread alone, in which the handlers run.
+            core::pin(core).map_err(|source| WorkerError::Pin { core, source })?;
         }
         desk.run(wait)
     }
@@ -190,15 +209,4 @@ fn is_over(error: &WorkerError) -> bool {
         }
         _ => false,
     }
-}
-
-fn pin(core: usize) -> Result<(), WorkerError> {
-    let error = |source| WorkerError::Pin { core, source };
-    if core >= CpuSet::MAX_CPU {
-        return Err(error(std::io::ErrorKind::InvalidInput.into()));
-    }
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    // This thread alone.
-    sched_setaffinity(None, &cores).map_err(|errno| error(errno.into()))
 }

@@ -19,8 +19,10 @@ use shm_primitives::layout::service::{Cause, Condition, SupervisorCount};
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
-/// How long to wait for the status of a worker whose lock has fallen.
+/// How long to wait for the status of a worker whose lock has fallen; and if it is ending: what is
+/// left of that takes microseconds, and as long as it gets no core.
 const STATUS: Duration = Duration::from_millis(20);
+const ENDING: Duration = Duration::from_secs(1);
 
 impl Supervisor<'_> {
     /// The process of a place has ended, or one before it has.
@@ -78,7 +80,8 @@ impl Supervisor<'_> {
         let (mut cause, mut pid) = (Cause::Unknown, 0);
         if let Some(running) = &mut self.places[place].running {
             pid = running.pid();
-            match running.ended(STATUS) {
+            let found = running.ended(STATUS);
+            match found.or_else(|| running.is_ending().then(|| running.ended(ENDING))?) {
                 Some(found) => {
                     cause = found;
                     self.places[place].running = None;
@@ -95,6 +98,11 @@ impl Supervisor<'_> {
         let now = Instant::now();
         let was = self.places[place].phase;
         let was_asked = matches!(was, Phase::Draining { .. } | Phase::Empty);
+        if !was_asked {
+            // Before a caller is told, who may look at once.
+            self.places[place].orders.condition = Condition::Starting;
+            self.write(place);
+        }
         if let Some(dead) = dead {
             self.watch.remove(dead.id());
             // Who is told of the death below finds the place without a worker.

@@ -10,6 +10,7 @@ use crate::cli::{Global, Said};
 use crate::commands::clean::remove_dead;
 use crate::failure::Failure;
 use clap::ValueEnum;
+use rustix::io::{FdFlags, fcntl_setfd};
 use shm_transport::domain::Domain;
 use shm_transport::node::Node;
 use std::ffi::OsString;
@@ -56,7 +57,12 @@ impl Stage {
         let mut stage = Self { domain, program, place, janitor: None };
         let mut janitor = stage.part(&Part::Janitor);
         janitor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        stage.janitor = Some(start(&mut janitor)?);
+        let janitor = stage.janitor.insert(start(&mut janitor)?);
+        // All others that are started have this end of its pipe too: it reads to the end when the
+        // last of them is gone, and what they had falls to it.
+        if let Some(stdin) = &janitor.stdin {
+            fcntl_setfd(stdin, FdFlags::empty())?;
+        }
         Ok(stage)
     }
 
@@ -93,7 +99,8 @@ impl Drop for Stage {
         remove_dead(&self.domain);
         if let Some(mut janitor) = self.janitor.take() {
             drop(janitor.stdin.take());
-            let _ = janitor.wait();
+            // If it waits for somebody, it does so alone.
+            let _ = ended(&mut janitor);
         }
     }
 }
@@ -106,6 +113,19 @@ fn word(value: &impl ValueEnum) -> String {
 pub fn start(command: &mut Command) -> Result<Child, Failure> {
     let cannot = |error| Failure::because(format!("cannot start another process: {error}"));
     command.spawn().map_err(cannot)
+}
+
+/// How it ended; waits for that.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => thread::sleep(Duration::from_millis(1)),
+            Err(_) => break,
+        }
+    }
+    None
 }
 
 /// How many segments a domain has, and the bytes of memory in them.
@@ -228,24 +248,11 @@ impl Actor {
     /// Waits for its end; whether it ended as it should.
     pub fn end(mut self) -> bool {
         drop(self.orders.take());
-        let well = self.status().is_some_and(|status| status.success());
+        let well = ended(&mut self.child).is_some_and(|status| status.success());
         match self.listening.take() {
             Some(listening) if well => listening.join().is_ok(),
             _ => well,
         }
-    }
-
-    /// How it ended; waits for that.
-    fn status(&mut self) -> Option<ExitStatus> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) => thread::sleep(Duration::from_millis(1)),
-                Err(_) => break,
-            }
-        }
-        None
     }
 
     /// It said something else than it was asked for.
@@ -255,7 +262,7 @@ impl Actor {
 
     fn gone(&mut self) -> Failure {
         let name = self.name;
-        let how = match self.status() {
+        let how = match ended(&mut self.child) {
             Some(status) => status.to_string(),
             None => "it closed its output".into(),
         };

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a process waits for something that should come at once.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A death that was told of so long after it, in nanoseconds, was found out by waiting. Far more than
+/// it takes: what it took is shown, and a machine may have other things to do.
+pub const TOLD: u64 = 5_000_000_000;
 
 /// Bytes of a chunk of the file.
 pub const CHUNK: usize = 64 << 10;

@@ -3,7 +3,7 @@
 use super::Company;
 use crate::commands::demo::cast::{Actor, Stage};
 use crate::commands::demo::check::Check;
-use crate::commands::demo::talk::{Order, PATIENCE, Seen, Told, now};
+use crate::commands::demo::talk::{Order, PATIENCE, Seen, TOLD, Told, now};
 use crate::commands::demo::{show_checks, step, text};
 use crate::failure::Failure;
 use crate::output::{Cell, FAINT, Report, Table, harmless};
@@ -17,8 +17,6 @@ use std::time::Duration;
 const WARM: u64 = 2000;
 /// How long the successor works.
 const AFTER: Duration = Duration::from_millis(150);
-/// A death that nobody has noticed for so long counts as not noticed.
-const SECOND: u64 = 1_000_000_000;
 
 /// What happened, in nanoseconds since the kill.
 #[derive(Debug, Serialize)]
@@ -86,8 +84,8 @@ pub fn death(company: &mut Company, stage: &Stage) -> Result<Death, Failure> {
     let went_on = after.as_ref().is_some_and(|seen| seen.first == number && seen.last + 1 == sent);
     let checks = vec![
         Check::new(
-            since(event) < SECOND && since(failed) < SECOND,
-            "those who had to do with her knew within a second; nobody waited for her",
+            since(event) < TOLD && since(failed) < TOLD,
+            "those who had to do with her were told; nobody waited for her",
         ),
         Check::new(
             is_whole(&before) && from_the_first && (passed_on..=passed_on + 1).contains(&arrived),
@@ -132,7 +130,7 @@ fn wait_until_relayed(relay: &mut Actor) -> Result<(), Failure> {
 /// When nothing of any dead node was left; `None` if something still is.
 fn wait_until_clean(stage: &Stage) -> Result<Option<u64>, Failure> {
     let begun = now();
-    while now() - begun < 3 * SECOND {
+    while now() - begun < PATIENCE.as_nanos() as u64 {
         if sweep(&stage.domain, true).map_err(Failure::because)?.is_empty() {
             return Ok(Some(now()));
         }

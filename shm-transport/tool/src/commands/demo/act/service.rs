@@ -3,7 +3,7 @@
 use crate::commands::demo::cast::Stage;
 use crate::commands::demo::check::Check;
 use crate::commands::demo::options::Part;
-use crate::commands::demo::talk::{PATIENCE, now};
+use crate::commands::demo::talk::{PATIENCE, TOLD, now};
 use crate::commands::demo::{show_checks, step, text};
 use crate::failure::Failure;
 use crate::output::{Cell, FAINT, Report, Table};
@@ -31,7 +31,6 @@ const WARM: u64 = 2000;
 const UNDER_WAY: u64 = 200;
 /// Calls that are sent before the first is waited for.
 const BATCH: u64 = 100;
-const SECOND: u64 = 1_000_000_000;
 
 /// What happened, in nanoseconds since the kill.
 #[derive(Debug, Serialize)]
@@ -176,7 +175,7 @@ pub fn service(stage: &Stage) -> Result<Service, Failure> {
         let other = |it: &&WorkerInfo| it.pid.is_some_and(|pid| !workers.contains(&pid));
         match places.iter().find(other) {
             Some(it) if it.condition == Condition::Up => break it.pid.unwrap_or(0),
-            _ if now() - kill > 10 * SECOND => break 0,
+            _ if now() - kill > PATIENCE.as_nanos() as u64 => break 0,
             _ => thread::sleep(Duration::from_micros(100)),
         }
     };
@@ -188,7 +187,7 @@ pub fn service(stage: &Stage) -> Result<Service, Failure> {
     // A worker counts what it has answered just after it has.
     let processed = || server.workers().iter().map(|it| it.processed).sum::<u64>();
     let begun = now();
-    while processed() < calls.sent && now() - begun < SECOND {
+    while processed() < calls.sent && now() - begun < PATIENCE.as_nanos() as u64 {
         thread::sleep(Duration::from_millis(1));
     }
     let processed = processed();
@@ -203,8 +202,8 @@ pub fn service(stage: &Stage) -> Result<Service, Failure> {
     let Calls { sent, answered, .. } = calls;
     let checks = vec![
         Check::new(
-            is_told && error_after < SECOND,
-            "whose call it had in hand was told within a second, and what the worker died of",
+            is_told && error_after < TOLD,
+            "whose call it had in hand was told, and what the worker died of",
         ),
         Check::new(
             successor != 0 && waiting > 0 && (answered, processed) == (sent, sent),

@@ -3,7 +3,7 @@
 use super::{file, stream};
 use crate::commands::demo::talk::{BROADCAST, END, Order, PATIENCE, Told, now, tell};
 use crate::failure::Failure;
-use shm_transport::config::Config;
+use shm_transport::config::{Config, Full};
 use shm_transport::domain::Domain;
 use shm_transport::node::{Label, Node, Reading, Receiver};
 use std::io::{self, BufRead};
@@ -32,6 +32,8 @@ fn join_and_obey(domain: &Domain, name: &str) -> Result<(), Failure> {
         .in_domain(domain.clone())
         .heartbeat(HEARTBEAT)
         .silent_after(HEARTBEAT * 10)
+        // A receiver that gets no core for long is no dead one.
+        .full(Full::Block(PATIENCE))
         .join()
         .map_err(Failure::because)?;
     let at = now();

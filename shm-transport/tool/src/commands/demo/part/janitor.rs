@@ -12,12 +12,12 @@ const MOST: Duration = Duration::from_secs(10);
 /// How often it finds nothing before it believes that.
 const LOOKS: u32 = 3;
 
-/// Waits until its standard input ends, whose other end only the demonstration has.
+/// Waits until its standard input ends, whose other end all processes of the demonstration have.
 pub fn work(domain: &Domain) -> Result<(), Failure> {
     let _ = io::stdin().read_to_end(&mut Vec::new());
     let (begun, mut empty) = (Instant::now(), 0);
     while empty < LOOKS && begun.elapsed() < MOST {
-        // Its other processes may just be dying.
+        // The last of them may just be dying.
         remove_dead(domain);
         let is_empty = domain.segments().is_ok_and(|mut segments| segments.next().is_none());
         empty = if is_empty { empty + 1 } else { 0 };
