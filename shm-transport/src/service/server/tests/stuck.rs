@@ -198,9 +198,9 @@ fn a_rolling_restart_goes_round_one_that_does_not_die() {
 #[test]
 fn an_upgrade_whose_worker_is_stuck_is_taken_back() {
     let (place, keeper) = (Place::new(), Keeper::new());
-    let hang = Hang { boot: ms(50), ..patient() };
+    // Long enough for the new program to be stuck before it is given up, on a slow machine as well.
+    let hang = Hang { boot: ms(2000), ..patient() };
     let server = place.builder().spares(1).hang(hang).start().unwrap();
-    // Slow machines may need longer to start one: that is a restart, and no matter.
     server.wait_until_up(PATIENCE).unwrap();
     let error = server.upgrade(program(&format!("sticks:{}", keeper.path()))).unwrap_err();
     let ServerError::NotUp { place: 0, reason } = &error else { panic!("{error}") };
