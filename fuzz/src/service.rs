@@ -12,9 +12,9 @@ use std::mem::forget;
 const MOST_OPS: usize = 200;
 
 const SHAPE: Shape =
-    Shape::new(GroupShape::new(2, 2), GroupShape::new(1, 1)).clients(3).functions(2);
+    Shape::new(GroupShape::new(2, 2), GroupShape::new(1, 1)).clients(3).functions(2).spares(1);
 /// One more than there are.
-const PLACES: u32 = 4;
+const PLACES: u32 = 6;
 const CLIENTS: u32 = 4;
 
 #[derive(Arbitrary, Clone, Copy)]

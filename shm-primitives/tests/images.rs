@@ -303,9 +303,13 @@ fn fill_control(layout: &ControlLayout<'_>) {
 }
 
 fn control_v1() -> Vec<u8> {
-    let memory = Memory::new(SERVICE.control_size().unwrap(), 0);
+    control_of(&SERVICE)
+}
+
+fn control_of(shape: &service::Shape) -> Vec<u8> {
+    let memory = Memory::new(shape.control_size().unwrap(), 0);
     // SAFETY: nobody else creates anything in this memory.
-    let created = unsafe { ControlLayout::init_at(memory.region(), &SERVICE, owner(CALLER)) };
+    let created = unsafe { ControlLayout::init_at(memory.region(), shape, owner(CALLER)) };
     let (layout, control) = created.unwrap();
     fill_control(&layout);
     forget(control);
@@ -485,7 +489,7 @@ fn segment_v2() -> Vec<u8> {
 }
 
 /// Every file, and what makes it.
-fn images() -> [(&'static str, Vec<u8>); 25] {
+fn images() -> [(&'static str, Vec<u8>); 26] {
     [
         ("phoenix-v1", phoenix_v1()),
         ("phoenix-v2-readable", phoenix_v2([1, 1], false)),
@@ -501,6 +505,7 @@ fn images() -> [(&'static str, Vec<u8>); 25] {
         ("node-v2-required-part", node_v2(1, true)),
         ("node-v2-newer-reader", node_v2(2, false)),
         ("control-v1", control_v1()),
+        ("control-spares-v1", control_of(&SERVICE.spares(1))),
         ("control-v2-readable", control_v2(1, false)),
         ("control-v2-required-part", control_v2(1, true)),
         ("control-v2-newer-reader", control_v2(2, false)),
@@ -697,7 +702,6 @@ fn a_newer_node() {
 }
 
 fn check_control(layout: &ControlLayout<'_>) {
-    assert_eq!(*layout.shape(), SERVICE);
     assert_eq!(layout.orders(1).unwrap().read(), Ok(orders()));
     assert_eq!(layout.orders(0).unwrap().read(), Ok(service::Orders::default()));
     let worker = layout.workers().read(1).unwrap().unwrap();
@@ -716,7 +720,11 @@ fn check_control(layout: &ControlLayout<'_>) {
 
 #[test]
 fn a_service_of_this_version() {
-    check_control(&ControlLayout::attach(load("control-v1").region()).unwrap());
+    for (name, shape) in [("control-v1", SERVICE), ("control-spares-v1", SERVICE.spares(1))] {
+        let control = ControlLayout::attach(load(name).region()).unwrap();
+        assert_eq!(*control.shape(), shape, "{name}");
+        check_control(&control);
+    }
     let bells = BellsLayout::attach(load("bells-v1").region()).unwrap();
     let worker = bells.worker(1).unwrap();
     assert_eq!((worker.server(), worker.is_sleepless()), (Some(0), false));
@@ -741,6 +749,7 @@ fn a_newer_service() {
     let before = unknown(memory);
     let layout = ControlLayout::attach(memory.region()).unwrap();
     assert_eq!(layout.segment().version(), 2);
+    assert_eq!(*layout.shape(), SERVICE);
     fill_control(&layout);
     check_control(&layout);
     assert_eq!((unknown(memory), before), (before, 16 + 7 + 22 + 32 + 16 + 32));

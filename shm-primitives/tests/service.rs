@@ -160,6 +160,41 @@ fn numbers() {
     assert_eq!((client.normal, client.vip, client.lane), (SHAPE.normal, SHAPE.vip, 39));
 }
 
+/// Spares stand behind the others of their group, and a group without workers has none.
+#[test]
+fn spares_are_places() {
+    use Group::{Normal, Vip};
+    let shape = SHAPE.spares(2);
+    assert_eq!((shape.places(Normal), shape.places(Vip), shape.workers()), (0..4, 4..7, 7));
+    assert_eq!((shape.wanted(Normal), shape.wanted(Vip)), (2, 1));
+    let groups = [3, 4, 6, 7].map(|place| shape.group_of(place));
+    assert_eq!(groups, [Some(Normal), Some(Vip), Some(Vip), None]);
+    let place = |place| shape.place(place).map(|found| (found.group, found.worker));
+    assert_eq!([place(3), place(4), place(6)], [Some((Normal, 3)), Some((Vip, 0)), Some((Vip, 2))]);
+    let client = shape.client_shape(3);
+    assert_eq!((client.normal.workers, client.vip.workers), (4, 3));
+    assert_eq!(shape.lane(6, 39, 7).unwrap().lane, 6 * 40 + 39);
+    let alone = Shape::new(GroupShape::new(0, 1), GroupShape::new(3, 4)).spares(1);
+    assert_eq!((alone.places(Normal), alone.places(Vip)), (0..0, 0..4));
+    assert!(shape.spares(u32::MAX).check().is_err());
+    // As many as there are lanes for, with the spares.
+    let full = Shape::new(GroupShape::new(15, 1), GroupShape::new(0, 1)).clients(4096).spares(1);
+    assert_eq!((full.check(), full.spares(2).check().is_err()), (Ok(()), true));
+
+    // It stands in the segment, which those that know of no spares do not read.
+    let (memory, layout) = create_control(&shape);
+    assert_eq!(*layout.shape(), shape);
+    let service: Vec<_> = (0..16).map(|word| memory.get(SERVICE_AT + 4 * word)).collect();
+    assert_eq!((service[1], service[4], service[9]), (2, 2, 2));
+    assert_eq!((service[16 - 1], memory.get(SERVICE_AT + 64)), (0, 2));
+    for place in 0..7 {
+        order(&layout, place, Orders { condition: Condition::Spare, ..run(place) });
+        assert_eq!(layout.orders(place).unwrap().read().unwrap().condition, Condition::Spare);
+    }
+    assert!(layout.orders(7).is_none() && layout.monitor(7).is_none());
+    drop(create_bells(&shape));
+}
+
 fn header_words(memory: &Memory) -> Vec<u32> {
     (0..13).map(|word| memory.get(4 * word)).collect()
 }
@@ -303,7 +338,7 @@ fn the_words_of_orders() {
     assert_eq!(layout.orders(0).unwrap().read(), Ok(Orders::default()), "another row");
     for (at, value, wanted) in [
         (8, 3, Corrupt { what: "order", found: 3, limit: 2 }),
-        (8, 0x601, Corrupt { what: "condition", found: 6, limit: 5 }),
+        (8, 0x801, Corrupt { what: "condition", found: 8, limit: 7 }),
         (8, 0x5_0201, Corrupt { what: "kind of a cause of death", found: 5, limit: 4 }),
         (8, 0x100_0201, Corrupt { what: "kind of a cause of death", found: 256, limit: 4 }),
     ] {
@@ -328,6 +363,8 @@ fn any_orders() -> impl Strategy<Value = Orders> {
         Just(Condition::BackOff),
         Just(Condition::Failed),
         Just(Condition::Suspect),
+        Just(Condition::Stuck),
+        Just(Condition::Spare),
     ];
     let cause = prop_oneof![
         Just(None),
@@ -750,7 +787,7 @@ fn a_spoilt_control_segment() {
         (at(4), 0, service(AttachError::WrongVersion { found: 0, wanted: 1 })),
         (at(8), 3, service(AttachError::WrongKind { found: Kind(3), wanted: Kind::SERVICE })),
         (at(12), !hash, service(AttachError::WrongLayout { found: !hash, wanted: hash })),
-        (at(16), 2, service(AttachError::NewerRequired { found: 2, wanted: 1 })),
+        (at(16), 3, service(AttachError::NewerRequired { found: 3, wanted: 2 })),
         (at(20), 0, wrong("number of client places", 0, 4096)),
         (at(20), 4097, wrong("number of client places", 4097, 4096)),
         (at(20), 41, own("number of client places", 40, 41)),

@@ -19,7 +19,8 @@
 //! a copy:
 //!     +0     4  incarnation    raised before each start of a worker; 0: none was started yet
 //!     +4     1  order          0 vacant, 1 run, 2 drain
-//!     +5     1  condition      0 stopped, 1 starting, 2 up, 3 back-off, 4 failed, 5 suspect
+//!     +5     1  condition      0 stopped, 1 starting, 2 up, 3 back-off, 4 failed, 5 suspect,
+//!                              6 stuck, 7 spare
 //!     +6     1  cause kind     of the last death: 0 none, 1 exited, 2 signalled, 3 panicked,
 //!                              4 unknown
 //!     +7     1  0

@@ -53,6 +53,11 @@ pub enum Condition {
     Failed = 4,
     /// It is alive, as far as is known, and has been at one call for too long: no new calls.
     Suspect = 5,
+    /// It was killed and does not die: the kernel has it in an uninterruptible sleep. Its lanes are
+    /// its until it does, and nobody is to send there. Another place has its successor.
+    Stuck = 6,
+    /// Nobody is wanted here: a worker is started at this place when another one is stuck.
+    Spare = 7,
 }
 
 impl Condition {
@@ -64,7 +69,9 @@ impl Condition {
             3 => Ok(Self::BackOff),
             4 => Ok(Self::Failed),
             5 => Ok(Self::Suspect),
-            found => Err(Corrupt { what: "condition", found, limit: Self::Suspect as u32 }),
+            6 => Ok(Self::Stuck),
+            7 => Ok(Self::Spare),
+            found => Err(Corrupt { what: "condition", found, limit: Self::Spare as u32 }),
         }
     }
 }
@@ -78,6 +85,8 @@ impl fmt::Display for Condition {
             Self::BackOff => "back-off",
             Self::Failed => "failed",
             Self::Suspect => "suspect",
+            Self::Stuck => "stuck",
+            Self::Spare => "spare",
         })
     }
 }

@@ -111,5 +111,5 @@ pub use server::{
     ServiceState, Strategy, WorkerInfo,
 };
 pub use shm_primitives::message::Priority;
-pub use shm_primitives::place::Cause;
+pub use shm_primitives::place::{Cause, Condition};
 pub use worker::{HandlerError, Reply, ReplyGrant, Request, Worker, WorkerError};

@@ -7,5 +7,6 @@ mod segment_help;
 mod bad_input;
 mod help;
 mod server;
+mod stuck;
 mod supervisor;
 mod worker;

@@ -132,7 +132,7 @@ fn list_shows_services() {
     let workers = found["workers"].as_array().unwrap();
     let pids: Vec<u32> = server.workers().iter().map(|it| it.pid.unwrap()).collect();
     for (place, worker) in workers.iter().enumerate() {
-        assert_eq!(worker["place"], place);
+        assert_eq!(worker["place"], [0, 1, 3][place]);
         assert_eq!(worker["group"], ["normal", "normal", "vip"][place]);
         assert_eq!((&worker["condition"], &worker["order"]), (&"up".into(), &"run".into()));
         assert_eq!(worker["worker"]["pid"], pids[place]);
@@ -392,12 +392,14 @@ fn top_metrics_and_doctor_know_services() {
     for line in [
         format!("shm_service_supervised{{{of}}} 1"),
         format!("shm_service_workers_up{{{of}}} 3"),
+        format!("shm_service_workers_wanted{{{of}}} 3"),
+        format!("shm_service_workers_stuck{{{of}}} 0"),
         format!("shm_service_clients{{{of}}} 1"),
         format!("shm_service_crashes_total{{{of}}} 1"),
         format!("shm_service_poisoned_calls_total{{{of}}} 1"),
         format!("shm_service_letters{{{of}}} 1"),
-        format!("shm_worker_processed_calls_total{{{of},place=\"2\",group=\"vip\"}} 8"),
-        format!("shm_worker_failed_calls_total{{{of},place=\"2\",group=\"vip\"}} 1"),
+        format!("shm_worker_processed_calls_total{{{of},place=\"3\",group=\"vip\"}} 8"),
+        format!("shm_worker_failed_calls_total{{{of},place=\"3\",group=\"vip\"}} 1"),
         format!("shm_worker_queued_calls{{{of},place=\"0\",group=\"normal\"}} 0"),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
@@ -449,17 +451,19 @@ fn segments_of_a_service_are_inspected() {
     );
     let orders = part(&control, "service", 0);
     assert_eq!((&orders["normal_workers"], &orders["vip_workers"]), (&2.into(), &1.into()));
-    assert_eq!(orders["places"][2]["condition"], "up");
+    assert_eq!(orders["spares"], 1);
+    let condition = [0, 1, 2, 3, 4].map(|place| &orders["places"][place]["condition"]);
+    assert_eq!(condition, ["up", "up", "spare", "up", "spare"]);
     let workers = &part(&control, "slot table", 0)["workers"];
     assert_eq!(workers[2]["pid"], server.workers()[2].pid.unwrap());
     assert_eq!(part(&control, "monitors", 0)["calls"][0]["what"], "last");
-    await_that(|| part(&inspect("service."), "counters", 0)["counters"][2]["processed"] == 3);
+    await_that(|| part(&inspect("service."), "counters", 0)["counters"][3]["processed"] == 3);
     assert_eq!(part(&control, "counters", 0)["crashes"], 1);
 
     let bells = inspect("bells.");
     assert_eq!(bells["kind"], "BELL");
     assert_eq!(part(&bells, "slot table", 0)["clients"][0]["pid"], std::process::id());
-    assert_eq!(part(&bells, "wake word", 0)["bells"][2]["served_by"], 2);
+    assert_eq!(part(&bells, "wake word", 0)["bells"][3]["served_by"], 3);
     let lanes = inspect("client.");
     assert_eq!((&lanes["kind"], &lanes["owner"]["state"]), (&"PHNX".into(), &"alive".into()));
     let letters = inspect("letters.");

@@ -7,7 +7,10 @@ use crate::place::OrdersRow;
 use crate::region::Region;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
-const VERSION: u32 = 1;
+/// That of services with spares, whose readers have to know of them. One without is as they were
+/// before there were any, for readers of that time.
+const VERSION: u32 = 2;
+const FIRST: u32 = 1;
 const LAYOUT: u32 = layout_hash(&[Kind::SERVICE.0]);
 /// Bytes of the header.
 const HEADER: usize = 128;
@@ -31,8 +34,10 @@ pub(super) fn create(part: &Region<'_>, shape: &Shape) -> Result<(), AttachError
         [workers, messages, message_size, reply_size, progress_size]
     };
     let mut words = [0; WORDS];
-    words[..5].copy_from_slice(&[PartHeader::MAGIC, VERSION, Kind::SERVICE.0, LAYOUT, VERSION]);
-    words[5..9].copy_from_slice(&[shape.clients, shape.functions, rows.rows, rows.stride]);
+    let version = if shape.spares > 0 { VERSION } else { FIRST };
+    words[..5].copy_from_slice(&[PartHeader::MAGIC, version, Kind::SERVICE.0, LAYOUT, version]);
+    let Shape { clients, functions, spares, .. } = *shape;
+    words[5..10].copy_from_slice(&[clients, functions, rows.rows, rows.stride, spares]);
     words[16..21].copy_from_slice(&group(&shape.normal));
     words[21..26].copy_from_slice(&group(&shape.vip));
     for (word, value) in AtomicU32::slice_at(part, WORDS)?.iter().zip(words) {
@@ -47,15 +52,16 @@ pub(super) fn load(part: &Region<'_>) -> Result<(Shape, Rows), AttachError> {
     for (found, word) in found.iter_mut().zip(AtomicU32::slice_at(part, WORDS)?) {
         *found = word.load(Relaxed);
     }
-    let [magic, version, kind, layout, min_reader, clients, functions, rows, stride, ..] = found;
+    let [magic, version, kind, layout, min_reader, clients, functions, rows, stride, spares, ..] =
+        found;
     if magic != PartHeader::MAGIC {
         return Err(AttachError::WrongMagic { found: magic, wanted: PartHeader::MAGIC });
     }
     if kind != Kind::SERVICE.0 {
         return Err(AttachError::WrongKind { found: Kind(kind), wanted: Kind::SERVICE });
     }
-    if version < VERSION {
-        return Err(AttachError::WrongVersion { found: version, wanted: VERSION });
+    if version < FIRST {
+        return Err(AttachError::WrongVersion { found: version, wanted: FIRST });
     }
     if min_reader > VERSION {
         return Err(AttachError::NewerRequired { found: min_reader, wanted: VERSION });
@@ -70,7 +76,8 @@ pub(super) fn load(part: &Region<'_>) -> Result<(Shape, Rows), AttachError> {
         reply_size: found[from + 3],
         progress_size: found[from + 4],
     };
-    let shape = Shape { normal: group(16), vip: group(21), clients, functions };
+    let spares = if min_reader < VERSION { 0 } else { spares };
+    let shape = Shape { normal: group(16), vip: group(21), spares, clients, functions };
     shape.check()?;
     let rows = Rows { rows, stride, count: shape.workers() };
     rows.check(part.len())?;

@@ -1,8 +1,9 @@
 //! `SRVC` and `BELL`: the two segments of a service that all its processes have in common.
 //!
 //! A *service* has a supervisor, workers, and clients. Workers come and go at *places*, of two
-//! groups: the normal ones come first, then the VIP ones. Clients come and go at places of their
-//! own. What a client asks and is answered goes through a segment of the client's, a
+//! groups: the normal ones come first, then the VIP ones. A group may have *spares*, places more
+//! than it has workers: they stand behind its others, and which of its places are empty changes
+//! with time. Clients come and go at places of their own. What a client asks and is answered goes through a segment of the client's, a
 //! [`PHNX`](crate::layout::phoenix) one; the two segments here say who is there, how it is, and
 //! whom to ring:
 //!
@@ -34,15 +35,17 @@
 //! the service's part
 //! offset from its start
 //!      0   magic            "SHMP"
-//!      4   version          of this part's layout
+//!      4   version          of this part's layout: 1; or 2, if there are spares
 //!      8   kind             12
 //!     12   layout           hash over the kind
-//!     16   min_reader       the lowest version whose readers understand this part
+//!     16   min_reader       the lowest version whose readers understand this part: the same
 //!     20   clients          client places
 //!     24   functions        slots of the table of functions
 //!     28   rows             offset of the orders
 //!     32   row_stride       bytes from one row to the next
-//!     36   28  0
+//!     36   spares           places that each group with workers has beside those of its workers;
+//!                           0 if min_reader is 1, whatever it says
+//!     40   24  0
 //!     64   normal group:    workers, messages, message_size, reply_size, progress_size,
 //!                           as in crate::layout::phoenix
 //!     84   VIP group:       the same

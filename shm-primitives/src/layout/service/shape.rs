@@ -12,10 +12,13 @@ use core::ops::Range;
 /// 256 clients and 64 functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// The ordinary workers, and a client's lane to each. Places 0 and on.
+    /// The ordinary workers, and a client's lane to each. Places 0 and on, then their spares.
     pub normal: GroupShape,
-    /// Those that normal load does not hold up. The places behind.
+    /// Those that normal load does not hold up. The places behind, then their spares.
     pub vip: GroupShape,
+    /// Places that each group with workers has beside those of its workers: where the next one goes
+    /// while a place has one that cannot be got rid of.
+    pub spares: u32,
     /// Places of clients.
     pub clients: u32,
     /// Slots for functions.
@@ -42,9 +45,16 @@ impl Shape {
     /// The most functions.
     pub const MAX_FUNCTIONS: u32 = 1 << 16;
 
-    /// These two groups; 256 clients, 64 functions. One of the groups may have no workers.
+    /// These two groups, without spares; 256 clients, 64 functions. One of the groups may have no
+    /// workers.
     pub const fn new(normal: GroupShape, vip: GroupShape) -> Self {
-        Self { normal, vip, clients: 256, functions: 64 }
+        Self { normal, vip, spares: 0, clients: 256, functions: 64 }
+    }
+
+    /// The same with so many spare places in each group that has workers.
+    pub const fn spares(mut self, spares: u32) -> Self {
+        self.spares = spares;
+        self
     }
 
     /// The same with so many client places.
@@ -59,22 +69,45 @@ impl Shape {
         self
     }
 
-    /// Worker places, those of both groups.
-    pub const fn workers(&self) -> u32 {
-        self.normal.workers.saturating_add(self.vip.workers)
+    /// A group, with as many workers as it has places.
+    const fn with_spares(&self, group: Group) -> GroupShape {
+        let mut shape = match group {
+            Group::Normal => self.normal,
+            Group::Vip => self.vip,
+        };
+        if shape.workers > 0 {
+            shape.workers = shape.workers.saturating_add(self.spares);
+        }
+        shape
     }
 
-    /// The worker places of a group.
-    pub const fn places(&self, group: Group) -> Range<u32> {
+    /// Worker places, those of both groups with their spares.
+    pub const fn workers(&self) -> u32 {
+        let vip = self.with_spares(Group::Vip).workers;
+        self.with_spares(Group::Normal).workers.saturating_add(vip)
+    }
+
+    /// How many workers of a group are to be there at a time: fewer than it has places, if there
+    /// are spares.
+    pub const fn wanted(&self, group: Group) -> u32 {
         match group {
-            Group::Normal => 0..self.normal.workers,
-            Group::Vip => self.normal.workers..self.workers(),
+            Group::Normal => self.normal.workers,
+            Group::Vip => self.vip.workers,
+        }
+    }
+
+    /// The worker places of a group, spares too.
+    pub const fn places(&self, group: Group) -> Range<u32> {
+        let normal = self.with_spares(Group::Normal).workers;
+        match group {
+            Group::Normal => 0..normal,
+            Group::Vip => normal..self.workers(),
         }
     }
 
     /// The group that worker place `place` belongs to; `None` if there is no such place.
     pub const fn group_of(&self, place: u32) -> Option<Group> {
-        if place < self.normal.workers {
+        if place < self.places(Group::Normal).end {
             Some(Group::Normal)
         } else if place < self.workers() {
             Some(Group::Vip)
@@ -89,7 +122,7 @@ impl Shape {
         match self.group_of(place) {
             Some(Group::Normal) => Some(Place { group: Group::Normal, worker: place as usize }),
             Some(Group::Vip) => {
-                let worker = (place - self.normal.workers) as usize;
+                let worker = (place - self.places(Group::Vip).start) as usize;
                 Some(Place { group: Group::Vip, worker })
             }
             None => None,
@@ -111,8 +144,9 @@ impl Shape {
 
     /// The shape of the segment of the client at place `client`.
     pub const fn client_shape(&self, client: u32) -> phoenix::Shape {
+        let (normal, vip) = (self.with_spares(Group::Normal), self.with_spares(Group::Vip));
         // At most 2^12 clients.
-        phoenix::Shape::new(self.normal, self.vip).lane(client as u16)
+        phoenix::Shape::new(normal, vip).lane(client as u16)
     }
 
     /// Bytes of the control segment; `None` if there can be no such service.

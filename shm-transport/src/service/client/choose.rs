@@ -7,11 +7,16 @@
 //! | of the *normal* group, is up | | third |
 //! | is about to be started, is suspect, or was found dead | third | fourth |
 //! | of the normal group, served by a helper; about to be started | | fifth, sixth |
-//! | is stopped or has failed for good | never | never |
+//! | is a spare, is stuck, is stopped or has failed for good | never | never |
 //!
 //! Among equals it is the one with the fewest calls: what the worker has said is queued there, one
 //! more if its monitor says that it has something in hand, and what this client has outstanding.
 //! If they are still alike it is the one whose number is next after the client's own.
+//!
+//! The worker is who serves the lane, which is not always the place's own: a helper that is at a
+//! long call keeps the lanes of the place that it helped out, though the worker of that place may
+//! be back and idle. So as long as another has this client's lane there it is that one's load, and
+//! the place is no better than that one's own.
 //!
 //! What workers and supervisor say lies in lines that they write, and reading them takes them away
 //! for a moment. So a client looks at them again when it was a few milliseconds ago, by a coarse
@@ -55,7 +60,7 @@ impl Choice {
         Self {
             seen: (0..shape.workers()).map(|_| AtomicU32::new(NEVER << 28)).collect(),
             dead: (0..shape.workers()).map(|_| AtomicU32::new(0)).collect(),
-            normal: shape.normal.workers,
+            normal: shape.places(Group::Normal).end,
             first: client % shape.workers().max(1),
             looked: AtomicU64::new(0),
             calls: AtomicU32::new(0),
@@ -90,9 +95,10 @@ impl Choice {
         }
     }
 
-    /// Looks, if it is time to.
+    /// Looks, if it is time to. `holder` says who has the worker's end of this client's lane to a
+    /// place.
     #[inline]
-    pub fn refresh(&self, control: &ControlLayout<'_>) {
+    pub fn refresh(&self, control: &ControlLayout<'_>, holder: impl Fn(u32) -> Option<OwnerId>) {
         let now = clock::coarse();
         let calls = self.calls.load(Relaxed).wrapping_add(1);
         self.calls.store(calls, Relaxed);
@@ -102,32 +108,42 @@ impl Choice {
         {
             self.looked.store(now, Relaxed);
             self.is_stale.store(false, Relaxed);
-            self.look(control);
+            self.look(control, holder);
         }
     }
 
-    fn look(&self, control: &ControlLayout<'_>) {
-        let condition = |place| {
-            let orders = control.orders(place)?.read().ok()?;
-            Some((orders.condition, orders.helper))
-        };
+    fn look(&self, control: &ControlLayout<'_>, holder: impl Fn(u32) -> Option<OwnerId>) {
         let (workers, places) = (control.workers(), self.seen.len() as u32);
+        let orders = |place| {
+            let orders = control.orders(place)?.read().ok()?;
+            let helper = orders.helper.filter(|helper| *helper < places && *helper != place);
+            Some((orders.condition, helper))
+        };
+        // Without help.
+        let rank_of = |place: u32, condition| match condition {
+            Condition::Up if !self.is_dead(control, place) => 0,
+            Condition::Starting | Condition::BackOff => 2,
+            Condition::Suspect | Condition::Up => 3,
+            Condition::Stopped | Condition::Failed | Condition::Stuck | Condition::Spare => NEVER,
+        };
+        let rank_at = |place| rank_of(place, orders(place).unwrap_or_default().0);
         for place in 0..places {
-            let (now, helper) = condition(place).unwrap_or_default();
-            let helper = helper.filter(|helper| *helper < places && *helper != place);
-            let is_up = |helper: &u32| {
-                condition(*helper).is_some_and(|(of, _)| of == Condition::Up)
-                    && !self.is_dead(control, *helper)
-            };
-            let helped = helper.as_ref().is_some_and(is_up);
-            let rank = match now {
-                Condition::Up if !self.is_dead(control, place) => 0,
-                _ if helped => 1,
-                Condition::Starting | Condition::BackOff => 2,
-                Condition::Suspect | Condition::Up => 3,
-                Condition::Stopped | Condition::Failed => NEVER,
-            };
-            let server = if rank == 1 { helper.unwrap_or(place) } else { place };
+            let (condition, helper) = orders(place).unwrap_or_default();
+            let mut rank = rank_of(place, condition);
+            let mut server = place;
+            if rank != 0
+                && !matches!(condition, Condition::Stuck | Condition::Spare)
+                && let Some(helper) = helper.filter(|helper| rank_at(*helper) == 0)
+            {
+                (rank, server) = (1, helper);
+            }
+            // Whoever else has the lane, whatever is ordered: what it has in hand comes first.
+            if let Some(holder) = holder(place)
+                && workers.owner(place) != Some(holder)
+                && let Some(other) = (0..places).find(|it| workers.owner(*it) == Some(holder))
+            {
+                (rank, server) = (rank.max(rank_at(other)), other);
+            }
             let queued = workers.live_word(server, WorkerEntry::QUEUED);
             let queued = queued.map_or(0, |word| word.load(Shared));
             let monitor = control.monitor(server);

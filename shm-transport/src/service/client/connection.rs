@@ -18,6 +18,7 @@ use crate::segment::{OpenOptions, Segment, SegmentError};
 use parking_lot::{Mutex, MutexGuard};
 use shm_primitives::channel::Replies;
 use shm_primitives::completion::{GivenUp, Outcome};
+use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::service::{
     BellsLayout, ClientEntry, ClientState, FunctionEntry, Shape,
 };
@@ -108,7 +109,7 @@ impl Connection {
         let control = ControlReadOnly::open::<ConnectError>(domain, service)?;
         let shape = *control.layout.shape();
         let choice = Choice::new(&shape, 0);
-        choice.refresh(&control.layout);
+        choice.refresh(&control.layout, |_| None);
         if !choice.is_anybody_up() {
             let (service, waited) = (*service, Duration::ZERO);
             return Err(ConnectError::NotReady { service, waited });
@@ -124,7 +125,9 @@ impl Connection {
             Wait::Block => FutexPark::new().without_spinning(),
             _ => FutexPark::new(),
         };
-        let calls = [shape.normal, shape.vip]
+        // Lanes of spares too.
+        let lanes = shape.client_shape(client);
+        let calls = [lanes.normal, lanes.vip]
             .map(|group| u64::from(group.workers) * u64::from(group.messages));
         let calls = usize::try_from(calls[0] + calls[1]).unwrap_or(usize::MAX);
         let functions = control.layout.functions().iter().flatten().map(|found| found.entry);
@@ -184,6 +187,11 @@ impl Connection {
         self.lanes.get(place as usize)
     }
 
+    /// Who has the worker's end of the lane to a place.
+    fn holder(&self, place: u32) -> Option<OwnerId> {
+        self.own.layout.channel(self.shape.place(place)?)?.worker().ok()?[0]
+    }
+
     /// Whether the function may be run twice, as the server said when this client connected.
     pub fn is_idempotent(&self, function: u32) -> bool {
         self.idempotent.contains(&function)
@@ -212,7 +220,7 @@ impl Connection {
         ring: bool,
         patience: Option<&mut Patience>,
     ) -> Result<u64, CallError> {
-        self.choice.refresh(&self.control.layout);
+        self.choice.refresh(&self.control.layout, |place| self.holder(place));
         let outstanding = |place| self.lane(place)?.outstanding();
         let Some(place) = self.choice.best(priority, &[], outstanding) else {
             return self.submit_slowly(function, payload, priority, ring, patience);
@@ -311,7 +319,7 @@ impl Connection {
             let mut tried = Tried::new();
             let mut useless = None;
             self.choice.mark_stale();
-            self.choice.refresh(&self.control.layout);
+            self.choice.refresh(&self.control.layout, |place| self.holder(place));
             let outstanding = |place| self.lane(place)?.outstanding();
             while let Some(place) = self.choice.best(priority, &tried, outstanding) {
                 let Ok(seq) = self.calls.begin() else { break };

@@ -125,7 +125,7 @@ impl ServerBuilder {
             domain: None,
             domain_name: None,
             program: None,
-            shape: Shape::DEFAULT,
+            shape: Shape::DEFAULT.spares(1),
             functions: Vec::new(),
             restart: Restart::default(),
             strategy: Strategy::default(),
@@ -196,6 +196,15 @@ impl ServerBuilder {
         self
     }
 
+    /// How many places each group has beside those of its workers; 1 unless something else is said.
+    /// When a worker is in an uninterruptible sleep and cannot even be killed, its place keeps it
+    /// until it is dead, and its successor is started at such a place, if one is free. A spare place
+    /// costs each client about 10 KiB of memory, and address room for a lane.
+    pub const fn spares(mut self, spares: u32) -> Self {
+        self.shape.spares = spares;
+        self
+    }
+
     /// How many calls each client's lane to an ordinary worker has room for; 1024 unless something
     /// else is said.
     pub const fn messages(mut self, messages: u32) -> Self {
@@ -238,7 +247,7 @@ impl ServerBuilder {
     }
 
     /// How many clients there may be at a time; 256 unless something else is said. Times all
-    /// workers at most 65536.
+    /// places of workers, spares too, at most 65536.
     pub const fn clients(mut self, clients: u32) -> Self {
         self.shape.clients = clients;
         self

@@ -7,8 +7,9 @@
 //! then a death like any other.
 //!
 //! A worker that is stopped (SIGSTOP, a debugger) is suspect too, but while it is stopped nothing
-//! is done to it, and the time does not count. One in an uninterruptible sleep would not hear a
-//! signal: it stays suspect, and is asked when it is back.
+//! is done to it, and the time does not count. One in an uninterruptible sleep hears nothing before
+//! it is back: it is asked all the same, and what was sent waits for it. If it still lives a while
+//! after SIGKILL it is [*stuck*](super::supervise), and another place gets its successor.
 //!
 //! Nothing in [`Watch`] reads a clock or sends a signal.
 
@@ -32,11 +33,15 @@ pub struct Hang {
     pub kill: Duration,
     /// How long a worker may take from its start until it serves, before it gets SIGKILL.
     pub boot: Duration,
+    /// How long a worker may live on after SIGKILL, whatever that was for, before it is *stuck*: the
+    /// kernel has it in an uninterruptible sleep. Its place gets no new calls until it is dead, and
+    /// its successor is started at a [spare place](super::ServerBuilder::spares).
+    pub stuck: Duration,
 }
 
 impl Default for Hang {
     /// Suspect after 30 seconds and one, asked to end at once, aborted 5 seconds later and killed
-    /// after 5 more. 30 seconds to start.
+    /// after 5 more, and stuck 5 seconds after that. 30 seconds to start.
     fn default() -> Self {
         Self {
             threshold: Some(Duration::from_secs(30)),
@@ -45,6 +50,7 @@ impl Default for Hang {
             abort: Duration::from_secs(5),
             kill: Duration::from_secs(5),
             boot: Duration::from_secs(30),
+            stuck: Duration::from_secs(5),
         }
     }
 }
@@ -52,12 +58,10 @@ impl Default for Hang {
 /// What the kernel says that a process is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Doing {
-    /// Something, or waiting for it.
+    /// Something, or waiting for it, if in an uninterruptible sleep.
     Running,
     /// Nothing: somebody has stopped it, or traces it.
     Stopped,
-    /// Waits for the kernel, and hears no signal meanwhile.
-    Uninterruptible,
 }
 
 impl Doing {
@@ -71,7 +75,6 @@ impl Doing {
         let after_name = stat.iter().rposition(|byte| *byte == b')').map(|at| &stat[at + 1..]);
         match after_name.and_then(|rest| rest.iter().find(|byte| !byte.is_ascii_whitespace())) {
             Some(b'T' | b't') => Self::Stopped,
-            Some(b'D') => Self::Uninterruptible,
             _ => Self::Running,
         }
     }
@@ -169,7 +172,7 @@ impl Watch {
         if self.stage == Stage::Killed {
             return None;
         }
-        if self.stage > Stage::Noted && doing() != Doing::Running {
+        if self.stage > Stage::Noted && doing() == Doing::Stopped {
             self.stage_since = (self.stage_since + passed).min(now);
             return None;
         }
@@ -219,6 +222,7 @@ mod tests {
         abort: ms(30),
         kill: ms(40),
         boot: ms(1000),
+        stuck: ms(50),
     };
 
     /// What is done to one that is at one call, looked at each `step` milliseconds from `from` on.
@@ -295,10 +299,8 @@ mod tests {
         // As much later as it was stopped.
         assert_eq!(times, [1110, 1519, 1549, 1589]);
         // For ever, if it is stopped for ever.
-        for doing in [Doing::Stopped, Doing::Uninterruptible] {
-            let done = escalation(&mut Watch::new(), 1000, 1, |_| doing);
-            assert_eq!(done, [(1110, Action::Suspect)]);
-        }
+        let done = escalation(&mut Watch::new(), 1000, 1, |_| Doing::Stopped);
+        assert_eq!(done, [(1110, Action::Suspect)]);
         // Also if it is seldom looked at.
         let done = escalation(&mut Watch::new(), 1000, 300, |_| Doing::Stopped);
         assert_eq!(done, [(1600, Action::Suspect)]);
@@ -320,7 +322,7 @@ mod tests {
     fn what_the_kernel_says() {
         assert_eq!(Doing::parse(b"12 (a) T 1"), Doing::Stopped);
         assert_eq!(Doing::parse(b"12 (a) t 1"), Doing::Stopped);
-        assert_eq!(Doing::parse(b"12 (T) D 1"), Doing::Uninterruptible);
+        assert_eq!(Doing::parse(b"12 (T) D 1"), Doing::Running);
         assert_eq!(Doing::parse(b"12 (a) T) S 1"), Doing::Running);
         assert_eq!(Doing::parse(b"12 (T"), Doing::Running);
         assert_eq!(Doing::of(std::process::id()), Doing::Running);

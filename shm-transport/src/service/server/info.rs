@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use shm_primitives::layout::service::{
-    Cause, Condition, Order, Orders, WorkerCount, WorkerEntry, WorkerState,
+    Cause, Condition, Order, Orders, Shape, WorkerCount, WorkerEntry, WorkerState,
 };
 use shm_primitives::monitor::Group;
 use std::time::{Duration, SystemTime};
@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime};
 pub enum ServiceState {
     /// No worker serves yet.
     Starting,
-    /// Each worker serves.
+    /// As many workers serve as there are to be.
     Running,
-    /// Some workers serve.
+    /// Some workers serve, or none because the kernel does not let go of one.
     Degraded,
     /// No worker serves, and none is started any more.
     Failed,
@@ -29,7 +29,7 @@ pub enum ServiceState {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// Its number: normal places come first.
+    /// Its number: normal places come first, spares behind the others of each group.
     pub place: u32,
     /// Its group.
     pub group: Group,
@@ -72,17 +72,30 @@ pub(super) fn state(shared: &Shared) -> ServiceState {
         return ServiceState::Stopping;
     }
     drop(view);
-    let conditions: Vec<Condition> = orders(shared).map(|(_, orders)| orders.condition).collect();
-    let all = |wanted| conditions.iter().all(|condition| *condition == wanted);
-    if all(Condition::Up) {
-        ServiceState::Running
-    } else if all(Condition::Failed) {
+    let mut conditions: Vec<(u32, Condition)> =
+        orders(shared).map(|(place, orders)| (place, orders.condition)).collect();
+    if is_complete(shared.shape(), &conditions) {
+        return ServiceState::Running;
+    }
+    conditions.retain(|(_, condition)| *condition != Condition::Spare);
+    let is_any = |wanted| conditions.iter().any(|(_, condition)| *condition == wanted);
+    if conditions.iter().all(|(_, condition)| *condition == Condition::Failed) {
         ServiceState::Failed
-    } else if conditions.contains(&Condition::Up) {
+    } else if is_any(Condition::Up) || is_any(Condition::Stuck) {
         ServiceState::Degraded
     } else {
         ServiceState::Starting
     }
+}
+
+/// Whether as many workers of each group are up as are to be there.
+pub(super) fn is_complete(shape: &Shape, conditions: &[(u32, Condition)]) -> bool {
+    [Group::Normal, Group::Vip].into_iter().all(|group| {
+        let up = conditions.iter().filter(|(place, condition)| {
+            *condition == Condition::Up && shape.group_of(*place) == Some(group)
+        });
+        up.count() >= shape.wanted(group) as usize
+    })
 }
 
 /// The orders of all places. What cannot be read now, or was spoilt, is that of a place that is
@@ -120,7 +133,8 @@ pub(super) fn workers(shared: &Shared) -> Vec<WorkerInfo> {
             dropped_progress: count(WorkerCount::DroppedProgress),
         })
     };
-    orders(shared).filter_map(info).collect()
+    let is_used = |orders: &Orders| orders.condition != Condition::Spare || orders.incarnation != 0;
+    orders(shared).filter(|(_, orders)| is_used(orders)).filter_map(info).collect()
 }
 
 /// Whether a worker serves at the place, by its own word.

@@ -130,7 +130,8 @@ impl Server {
         if self.shared.is_ours() { info::state(&self.shared) } else { ServiceState::Stopped }
     }
 
-    /// The places of workers, in order. None in a child made by `fork`.
+    /// The places of workers, in order; but for spares that were never needed. None in a child made
+    /// by `fork`.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         if self.shared.is_ours() { info::workers(&self.shared) } else { Vec::new() }
@@ -163,11 +164,14 @@ impl Server {
                 let reason = failed.reason.clone().unwrap_or_default();
                 return Err(ServerError::NotUp { place: failed.place, reason });
             }
-            let others = workers.iter().filter(|it| it.condition != Condition::Up);
-            let places: Vec<u32> = others.map(|it| it.place).collect();
-            if places.is_empty() {
+            let conditions: Vec<_> = workers.iter().map(|it| (it.place, it.condition)).collect();
+            if info::is_complete(self.shared.shape(), &conditions) {
                 return Ok(());
             }
+            let others = conditions
+                .iter()
+                .filter(|(_, condition)| !matches!(condition, Condition::Up | Condition::Spare));
+            let places: Vec<u32> = others.map(|(place, _)| *place).collect();
             if begun.elapsed() >= timeout {
                 return Err(ServerError::TimedOut { what: "workers do not serve", places });
             }

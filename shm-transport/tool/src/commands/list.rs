@@ -350,7 +350,8 @@ fn show_service(page: &mut dyn Write, service: &ServiceNow) -> io::Result<()> {
 pub fn style_of_condition(condition: &str) -> anstyle::Style {
     match condition {
         "up" => GOOD,
-        "failed" => BAD,
+        "spare" => FAINT,
+        "failed" | "stuck" => BAD,
         _ => WARNING,
     }
 }

@@ -151,11 +151,17 @@ type OfService = fn(&ServiceNow) -> f64;
 type OfPlace = fn(&WorkerNow) -> f64;
 
 /// The families of services: name, type, unit, help, value.
-const SERVICES: [(&str, &str, &str, &str, OfService); 9] = [
+const SERVICES: [(&str, &str, &str, &str, OfService); 11] = [
     ("shm_service_supervised", "gauge", "", "1 if a living server looks after it.", |service| {
         f64::from(u8::from(service.is_supervised()))
     }),
     ("shm_service_workers_up", "gauge", "", "Workers that serve.", |service| service.up() as f64),
+    ("shm_service_workers_wanted", "gauge", "", "Workers that are to serve.", |service| {
+        f64::from(service.wanted)
+    }),
+    ("shm_service_workers_stuck", "gauge", "", "Workers that survive SIGKILL.", |service| {
+        service.stuck() as f64
+    }),
     ("shm_service_clients", "gauge", "", "Clients that are connected.", |service| {
         service.clients as f64
     }),

@@ -201,7 +201,7 @@ impl Interval<'_> {
                 Some(it) => Cell::new(it.state.text()).style(super::list::style_of(it.state)),
                 None => Cell::new("nobody").style(WARNING),
             };
-            let (up, all) = (service.up(), service.workers.len());
+            let (up, all) = (service.up(), service.wanted as usize);
             let workers = Cell::number(format!("{up} of {all}"));
             let some = |number: u64, style| {
                 Cell::number(number).style(if number > 0 { style } else { FAINT })

@@ -65,7 +65,10 @@ pub struct ServiceNow {
     pub state: &'static str,
     /// Who looks after it; `None` if nobody does.
     pub supervisor: Option<Someone>,
+    /// Places, without spares that were never needed.
     pub workers: Vec<WorkerNow>,
+    /// How many workers there are to be at a time.
+    pub wanted: u32,
     /// Clients that are connected, and how many may be.
     pub clients: usize,
     /// Those of them that are dead and not yet put away.
@@ -236,9 +239,12 @@ fn control(path: &Path, now: &mut ServiceNow) -> Result<bool, LookError> {
         }
         let layout = ControlLayout::attach(copy.region()).map_err(|error| foreign(path, error))?;
         let places = 0..layout.shape().workers();
-        let workers = places.map(|place| worker(&layout, place)).collect();
+        let workers: Option<Vec<_>> = places.map(|place| worker(&layout, place)).collect();
         match workers {
-            Some(workers) => now.workers = workers,
+            Some(workers) => {
+                let is_used = |it: &WorkerNow| it.condition != "spare" || it.incarnation != 0;
+                now.workers = workers.into_iter().filter(is_used).collect();
+            }
             None if attempt < ATTEMPTS => {
                 attempt += 1;
                 continue;
@@ -246,6 +252,8 @@ fn control(path: &Path, now: &mut ServiceNow) -> Result<bool, LookError> {
             None => return Err(foreign(path, "the orders of a place cannot be read")),
         }
         now.client_places = layout.shape().clients;
+        now.wanted =
+            [Group::Normal, Group::Vip].map(|group| layout.shape().wanted(group)).iter().sum();
         let counts = layout.supervisor_counters().values();
         let count = |which: SupervisorCount| counts[which as usize];
         now.crashes = count(SupervisorCount::Crashes);
@@ -318,6 +326,11 @@ impl ServiceNow {
         }
         let dead = |owner: &&OwnerId| members.life(**owner) == Life::Dead;
         self.clients_dead = self.client_owners.iter().filter(dead).count();
+    }
+
+    /// How many places have a worker that does not die though it was killed.
+    pub fn stuck(&self) -> usize {
+        self.workers.iter().filter(|place| place.condition == "stuck").count()
     }
 
     /// The sum of something over its places.

@@ -1,5 +1,6 @@
 //! Which worker a call goes to.
 
+use super::super::super::mapped::{ClientMapped, MapError};
 use super::hand::Hand;
 use super::*;
 use shm_primitives::layout::service::{Condition, Orders};
@@ -62,6 +63,66 @@ fn priorities() {
     stop(&bare, 1, normal);
 }
 
+/// The worker at place 1 is back, and idle; but its former helper is at a long call, and has the
+/// lanes there still.
+#[test]
+fn who_has_the_lane_counts_and_not_whose_place_it_is() {
+    let bare = Bare::new(Shape::new(GroupShape::new(3, 64), GroupShape::new(0, 16)).clients(8));
+    let gate = Gate::default();
+    let workers = [0, 1, 2].map(|place| start(&bare, place, &gate));
+    let client = connect(&bare);
+    let set_both = |condition| [0, 2].into_iter().for_each(|other| set(&bare, other, condition));
+    // It has a lane there.
+    set_both(Condition::BackOff);
+    soon("it goes there", || place_of(&client, Priority::Low) == 1);
+    set_both(Condition::Up);
+    let [first, second, third] = workers;
+    stop(&bare, 1, second);
+    set(&bare, 1, Condition::BackOff);
+    bare.help(1, Some(0));
+    let (tenancy, helper) = (
+        bare.bells.layout.clients().tenancy(0).unwrap().generation(),
+        bare.control.layout.workers().owner(0),
+    );
+    let opened =
+        ClientMapped::open(&bare.domain, &bare.service, 0, tenancy, |_, _| Ok::<_, MapError>(()));
+    let lane = opened.unwrap().0;
+    let lane = lane.layout.channel(bare.shape.place(1).unwrap()).unwrap();
+    soon("it helps", || lane.worker() == Ok([helper; 2]));
+    soon("it is free", || place_of(&client, Priority::Low) == 0);
+    let long = client.call_async(GATED, b"", Priority::Low).unwrap();
+    assert_eq!(long.place(), Some(0));
+    gate.meet();
+    bare.help(1, None);
+    bare.run(1, 2);
+    let (assignment, its_gate) = (bare.assignment(1, 2), gate.clone());
+    let second = thread::spawn(move || prepare(Worker::attach(assignment)?, its_gate).run());
+    bare.wait_serving(1, 2);
+    // It sees so at its next look, within some milliseconds.
+    thread::sleep(SHORT);
+    for _ in 0..40 {
+        let found = client.call(WHERE, b"", Priority::Low, LONG).unwrap();
+        assert_eq!(number(found), 2);
+    }
+    assert_eq!(lane.worker(), Ok([helper; 2]), "it has the lane all the time");
+    // Nothing goes there at all if that one is stuck, though the place is up.
+    set(&bare, 0, Condition::Stuck);
+    set(&bare, 2, Condition::Failed);
+    thread::sleep(SHORT);
+    let nobody = client.call(WHERE, b"", Priority::Low, LONG);
+    assert!(matches!(nobody, Err(CallError::NoWorker { .. })), "{nobody:?}");
+    set_both(Condition::Up);
+    gate.open();
+    assert_eq!(number(long.wait(LONG).unwrap()), 0);
+    // It gives them back, and the place is one as any.
+    set_both(Condition::BackOff);
+    soon("it goes there", || place_of(&client, Priority::Low) == 1);
+    drop(client);
+    for (place, worker) in (0..).zip([first, second, third]) {
+        stop(&bare, place, worker);
+    }
+}
+
 #[test]
 fn nobody() {
     let bare = Bare::new(SHAPE);
@@ -76,6 +137,21 @@ fn nobody() {
         let nobody = client.call_async(ECHO, b"", priority);
         assert!(matches!(nobody, Err(CallError::NoWorker { .. })));
     }
+    // Nor to one that is stuck, nor to a spare, whoever serves what is there.
+    bare.run(1, 1);
+    for condition in [Condition::Stuck, Condition::Spare] {
+        bare.order(0, Orders { condition, helper: Some(1), ..bare.orders(0) });
+        set(&bare, 1, Condition::Up);
+        thread::sleep(SHORT);
+        let call = client.call_async(ECHO, b"", Priority::Low).unwrap();
+        assert_eq!(call.place(), Some(1), "{condition}");
+        drop(call);
+        set(&bare, 1, Condition::Failed);
+        thread::sleep(SHORT);
+        let nobody = client.call(ECHO, b"", Priority::Low, LONG);
+        assert!(matches!(nobody, Err(CallError::NoWorker { .. })), "{condition}");
+    }
+    bare.help(0, None);
     // One that is about to come back is waited for.
     set(&bare, 0, Condition::BackOff);
     thread::sleep(SHORT);
@@ -128,17 +204,40 @@ fn full_lanes() {
     }
 }
 
+fn memory_of_client(bare: &Bare) -> u64 {
+    let name = bare.files().into_iter().find(|name| name.contains(".client.")).unwrap();
+    let file = std::fs::metadata(bare.place.directory.join(name)).unwrap();
+    std::os::unix::fs::MetadataExt::blocks(&file) * 512
+}
+
+/// What a spare costs each client while nobody is there.
+#[test]
+fn a_spare_takes_two_pages() {
+    let of = |spares| {
+        let bare = Bare::new(Shape::DEFAULT.clients(8).spares(spares));
+        bare.run(0, 1);
+        let _client = connect(&bare);
+        memory_of_client(&bare)
+    };
+    eprintln!(
+        "DBG {} {} {}",
+        of(0),
+        of(1),
+        Shape::DEFAULT.clients(8).spares(1).client_shape(0).required_size().unwrap()
+            - Shape::DEFAULT.clients(8).client_shape(0).required_size().unwrap()
+    );
+    // Both groups have one. One page more where they are cut.
+    let more = of(1) - of(0);
+    assert!((4 * 4096..=5 * 4096).contains(&more), "{more}");
+}
+
 /// A client's memory: what it needs to be there, then what it uses.
 #[test]
 fn lanes_take_memory_when_they_are_used() {
     let bare = Bare::new(SHAPE);
     let workers = [0, 1].map(|place| start(&bare, place, &Gate::default()));
     let client = connect(&bare);
-    let own = || {
-        let name = bare.files().into_iter().find(|name| name.contains(".client.")).unwrap();
-        let file = std::fs::metadata(bare.place.directory.join(name)).unwrap();
-        std::os::unix::fs::MetadataExt::blocks(&file) * 512
-    };
+    let own = || memory_of_client(&bare);
     let before = own();
     let lane = SHAPE.client_shape(0).place_of(SHAPE.place(0).unwrap()).unwrap().len() as u64;
     // Two pages for each lane, and one for each group, at the most two more where they are cut.

@@ -16,11 +16,7 @@ impl Supervisor<'_> {
             self.adopt(former);
         }
         adopt::sweep_orphans(&self.shared.domain, &self.shared.service, self.member);
-        for place in 0..self.places.len() {
-            if self.places[place].worker.is_none() {
-                self.start(place);
-            }
-        }
+        self.fill();
     }
 
     /// Looks at what a former supervisor left.
@@ -54,7 +50,10 @@ impl Supervisor<'_> {
             self.look_for_worker(place);
             let it = &mut self.places[place];
             it.orders.helper = None;
-            if it.worker.is_some() {
+            if it.worker.is_some() && it.orders.condition == Condition::Stuck {
+                it.phase = Phase::Stuck;
+                self.write(place);
+            } else if it.worker.is_some() {
                 // Its next look says whether it serves.
                 it.phase = Phase::Starting { since: Instant::now() };
                 it.orders.order = Order::Run;

@@ -47,8 +47,12 @@ impl Supervisor<'_> {
                 // Another has the place: one that a former supervisor has started. Or it shares its
                 // memory still, and its lock tells.
                 self.look_for_worker(place);
-                if !self.is_of(place, pid) {
-                    self.places[place].phase = Phase::Starting { since: Instant::now() };
+                let now = Instant::now();
+                if self.is_of(place, pid) {
+                    // Whoever killed it.
+                    self.places[place].killed.get_or_insert(now);
+                } else {
+                    self.places[place].phase = Phase::Starting { since: now };
                 }
             }
             None => self.lost(place, None, cause, pid),
@@ -103,7 +107,7 @@ impl Supervisor<'_> {
             self.put_away_lanes(dead, cause, pid);
         }
         let it = &mut self.places[place];
-        (it.worker, it.hang) = (None, hang::Watch::new());
+        (it.worker, it.hang, it.killed) = (None, hang::Watch::new(), None);
         let mut after = None;
         if !was_asked {
             it.orders.cause = Some(cause);
@@ -114,6 +118,8 @@ impl Supervisor<'_> {
             (Some(_), _) | (_, Phase::Empty) => self.leave_empty(place),
             // To be restarted.
             (None, Phase::Draining { .. }) => self.start(place),
+            // Its successor is elsewhere.
+            (None, Phase::Stuck) if self.missing(place) == 0 => self.leave_spare(place),
             (None, _) => {
                 let since = match was {
                     Phase::Up { since } => now.saturating_duration_since(since),

@@ -7,7 +7,7 @@ use crate::service::server::recover::TARGET;
 use rustix::process::Signal;
 use shm_primitives::layout::service::{Condition, SupervisorCount};
 use shm_primitives::monitor::Snapshot;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Supervisor<'_> {
     pub(super) fn look_for_hang(&mut self, place: usize) {
@@ -31,9 +31,14 @@ impl Supervisor<'_> {
         };
         tracing::warn!(target: TARGET, service = %self.shared.service, place, ?action, "a worker is at one call for long");
         match action {
-            Action::Suspect | Action::Clear => {
-                it.orders.condition =
-                    if action == Action::Suspect { Condition::Suspect } else { Condition::Up };
+            Action::Suspect => {
+                it.orders.condition = Condition::Suspect;
+                self.write(place);
+            }
+            Action::Clear => {
+                it.orders.condition = Condition::Up;
+                // Whatever was sent did not reach it.
+                it.killed = None;
                 self.write(place);
             }
             Action::Cancel(call) => {
@@ -49,7 +54,7 @@ impl Supervisor<'_> {
             Action::Abort => self.signal(place, Signal::ABORT),
             Action::Kill => {
                 self.count(SupervisorCount::Kills, 1);
-                self.signal(place, Signal::KILL);
+                self.kill(place, Instant::now());
             }
         }
     }

@@ -23,8 +23,13 @@ impl Supervisor<'_> {
                     Worker::Up { queued: queued(place).unwrap_or(0) }
                 }
                 Phase::Failed => Worker::GivenUp,
+                // Of calls that came too late to be sent elsewhere: lanes that nobody has.
+                Phase::Stuck => Worker::GivenUp,
+                Phase::Spare if it.orders.incarnation != 0 => Worker::GivenUp,
                 Phase::Waiting { .. } | Phase::Starting { .. } => Worker::Away,
-                Phase::Up { .. } | Phase::Draining { .. } | Phase::Empty => Worker::Other,
+                Phase::Up { .. } | Phase::Draining { .. } | Phase::Empty | Phase::Spare => {
+                    Worker::Other
+                }
             })
             .collect();
         let now: Vec<Option<u32>> = self.places.iter().map(|it| it.orders.helper).collect();

@@ -10,6 +10,7 @@
 //! | starts a worker, waits until it serves, ends it | [`places`] | [`spawn`](super::spawn) |
 //! | for a worker or client that died | [`deaths`] | [`recover`](super::recover), [`restart`](super::restart) |
 //! | to a worker that is at one call for long | [`hangs`] | [`hang`](super::hang) |
+//! | for one that does not die when it is killed | [`stuck`] | |
 //! | has others help out | [`help`] | [`helpers`](super::helpers) |
 //! | restarts all, with another program | [`rolling`] | |
 //! | looks for clients, and for what was left behind | [`rounds`] | [`recover`](super::recover) |
@@ -23,6 +24,7 @@ mod places;
 mod rolling;
 mod rounds;
 mod stopping;
+mod stuck;
 
 use super::adopt;
 use super::builder::Strategy;
@@ -264,6 +266,9 @@ impl Supervisor<'_> {
         let mut until = self.next_round;
         let mut sooner = |at: Instant| until = until.min(at);
         for it in &self.places {
+            if let Some(killed) = it.killed {
+                sooner(after(killed, self.settings.hang.stuck).max(now + LATER));
+            }
             match it.phase {
                 Phase::Waiting { at } => sooner(at),
                 Phase::Starting { since } if now.saturating_duration_since(since) < JUST => {
@@ -272,7 +277,7 @@ impl Supervisor<'_> {
                 Phase::Starting { .. } => sooner(now + LATER),
                 Phase::Draining { until } => sooner(until.max(now + LATER)),
                 Phase::Up { .. } if it.hang.is_suspect() => sooner(now + LATER),
-                Phase::Up { .. } | Phase::Empty | Phase::Failed => {}
+                Phase::Up { .. } | Phase::Empty | Phase::Failed | Phase::Stuck | Phase::Spare => {}
             }
         }
         if let Some(stopping) = &self.stopping {

@@ -6,9 +6,15 @@
 //!      ^                     | dies             | dies, or was ordered to go
 //!      |   a while later     v                  v
 //!      +------------------ (what next?) --> Failed, or Empty
+//!
+//!            another is stuck                   it was killed, and does not die
+//!   Spare -------------------> Starting    any ---------------------------------> Stuck
+//!      ^                                                                            |
+//!      +----------------------------------------------------------------------------+ dies
 //! ```
 //!
-//! What next is said in [`deaths`](super::deaths).
+//! What next is said in [`deaths`](super::deaths); of who is stuck, and spares, in
+//! [`stuck`](super::stuck).
 
 use super::{ROUND, Supervisor};
 use crate::service::clock;
@@ -38,6 +44,10 @@ pub(super) enum Phase {
     Draining { until: Instant },
     /// None is started any more.
     Failed,
+    /// One was killed and does not die. Another place has its successor, if there was one free.
+    Stuck,
+    /// Nobody is to be here unless another is stuck.
+    Spare,
 }
 
 #[derive(Debug)]
@@ -51,6 +61,9 @@ pub(super) struct Place {
     pub worker: Option<OwnerId>,
     pub history: History,
     pub hang: hang::Watch,
+    /// When its worker was killed first, or its process ended, if that was; later by as long as it
+    /// was traced.
+    pub killed: Option<Instant>,
 }
 
 impl Place {
@@ -67,12 +80,14 @@ impl Place {
             worker: None,
             history: History::default(),
             hang: hang::Watch::new(),
+            killed: None,
         }
     }
 }
 
 impl Supervisor<'_> {
     pub(super) fn tend_place(&mut self, place: usize, now: Instant) {
+        self.look_whether_stuck(place, now);
         match self.places[place].phase {
             Phase::Waiting { at } if now >= at => {
                 let it = &mut self.places[place];
@@ -89,11 +104,11 @@ impl Supervisor<'_> {
                     self.write(place);
                     self.say(place, None);
                 } else if now.saturating_duration_since(since) >= self.settings.hang.boot
-                    && self.doing(place) == Doing::Running
+                    && self.doing(place) != Doing::Stopped
                 {
                     tracing::warn!(target: TARGET, service = %self.shared.service, place, "a worker does not come to serve");
                     self.count(SupervisorCount::Kills, 1);
-                    self.signal(place, Signal::KILL);
+                    self.kill(place, now);
                     // Once; and again if that does not help.
                     self.places[place].phase = Phase::Starting { since: now };
                 }
@@ -102,11 +117,11 @@ impl Supervisor<'_> {
             Phase::Draining { until } => {
                 self.look_for_worker(place);
                 if now >= until && self.stopping.is_none() {
-                    self.signal(place, Signal::KILL);
+                    self.kill(place, now);
                     self.places[place].phase = Phase::Draining { until: now + ROUND };
                 }
             }
-            Phase::Empty | Phase::Waiting { .. } | Phase::Failed => {}
+            Phase::Empty | Phase::Waiting { .. } | Phase::Failed | Phase::Stuck | Phase::Spare => {}
         }
     }
 
@@ -118,7 +133,7 @@ impl Supervisor<'_> {
         it.orders.order = Order::Run;
         it.orders.condition = Condition::Starting;
         it.phase = Phase::Starting { since: Instant::now() };
-        it.hang = hang::Watch::new();
+        (it.hang, it.killed) = (hang::Watch::new(), None);
         self.write(place);
         let at = self.at(place);
         let it = &mut self.places[place];
@@ -232,6 +247,12 @@ impl Supervisor<'_> {
         {
             tracing::warn!(target: TARGET, service = %self.shared.service, place, "a worker of another pid namespace gets no signal");
         }
+    }
+
+    /// Sends it SIGKILL, which nobody survives for long who can hear it.
+    pub(super) fn kill(&mut self, place: usize, now: Instant) {
+        self.signal(place, Signal::KILL);
+        self.places[place].killed.get_or_insert(now);
     }
 
     /// What a place's orders are from now on.

@@ -43,6 +43,10 @@ impl Supervisor<'_> {
                     return;
                 };
                 let place = next as usize;
+                // Nobody serves there. What is stuck runs what it ran.
+                if matches!(self.places[place].phase, Phase::Stuck | Phase::Spare) {
+                    continue;
+                }
                 self.places[place].history = History::default();
                 rolling.now = Some((next, self.places[place].orders.restarts));
                 if self.has_somebody(place) {
@@ -56,7 +60,11 @@ impl Supervisor<'_> {
             let has_died = it.orders.restarts != restarts;
             match it.phase {
                 Phase::Up { .. } if !has_died => rolling.now = None,
-                Phase::Failed | Phase::Waiting { .. } | Phase::Up { .. } => {
+                Phase::Failed
+                | Phase::Waiting { .. }
+                | Phase::Up { .. }
+                | Phase::Stuck
+                | Phase::Spare => {
                     return self.roll_back(place, rolling);
                 }
                 Phase::Starting { .. } if has_died => return self.roll_back(place, rolling),
@@ -67,7 +75,7 @@ impl Supervisor<'_> {
     }
 
     /// The new worker has not come up. What was there before goes on.
-    fn roll_back(&mut self, place: u32, rolling: Rolling) {
+    pub(super) fn roll_back(&mut self, place: u32, rolling: Rolling) {
         let reason = self.shared.view.lock().reasons[place as usize].clone();
         let reason = reason.unwrap_or_else(|| {
             let cause = self.places[place as usize].orders.cause;
@@ -77,11 +85,12 @@ impl Supervisor<'_> {
             self.settings.program = before;
             let place = place as usize;
             self.places[place].history = History::default();
-            if self.has_somebody(place) {
+            match self.places[place].phase {
+                // The next one is elsewhere, or here when this is dead.
+                Phase::Stuck | Phase::Spare => {}
                 // What is just starting is the new program.
-                self.drain(place, Instant::now());
-            } else {
-                self.start(place);
+                _ if self.has_somebody(place) => self.drain(place, Instant::now()),
+                _ => self.start(place),
             }
         }
         let _ = rolling.done.send(Err(ServerError::NotUp { place, reason }));

@@ -11,6 +11,7 @@ fn impatient() -> Hang {
         abort: ms(50),
         kill: ms(50),
         boot: PATIENCE,
+        stuck: ms(50),
     }
 }
 

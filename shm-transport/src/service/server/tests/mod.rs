@@ -8,6 +8,7 @@ mod hangs;
 mod help;
 mod rolling;
 mod service;
+mod stuck;
 mod worker;
 
 use super::*;
@@ -38,6 +39,8 @@ const EXIT: u32 = 1003;
 const SLEEP: u32 = 1004;
 const PID: u32 = 1005;
 const UNTIL_CANCELLED: u32 = 1006;
+/// Writes the number of who keeps it into the file of that name, and is stuck.
+const STICK: u32 = 1007;
 
 /// A domain of this test alone, which has to be empty in the end.
 struct Place {
@@ -57,6 +60,7 @@ impl Place {
         Server::builder("math")
             .in_domain(self.domain.clone())
             .groups(group, GroupShape { workers: 0, ..group })
+            .spares(0)
             .clients(8)
             .worker(program("normal"))
     }

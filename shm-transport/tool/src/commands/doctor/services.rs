@@ -42,6 +42,18 @@ pub fn check(directory: &Path) -> Option<Finding> {
                     let todo = format!("see `shm list {option}`, mend the worker, restart them");
                     say(what, todo);
                 }
+                if service.stuck() > 0 {
+                    let what = plural(service.stuck(), "worker does", "workers do");
+                    let pids = service.workers.iter().filter(|it| it.condition == "stuck");
+                    let pids =
+                        pids.filter_map(|it| it.worker.as_ref()?.pid).map(|pid| pid.to_string());
+                    let pids = pids.collect::<Vec<_>>().join(", ");
+                    let todo = format!(
+                        "see what process {pids} waits for (/proc/<pid>/stack, a disk or network \
+                         file system): its place is lost until it ends"
+                    );
+                    say(format!("{what} not die though killed"), todo);
+                }
             }
             if service.letters > 0 {
                 let what = plural(service.letters, "dead letter", "dead letters");

@@ -23,6 +23,7 @@ pub fn orders(case: &mut Case<'_>) {
     for (name, value) in [
         ("normal_workers", shape.normal.workers),
         ("vip_workers", shape.vip.workers),
+        ("spares", shape.spares),
         ("clients", shape.clients),
         ("functions", shape.functions),
         ("messages", shape.normal.messages),
