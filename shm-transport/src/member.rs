@@ -56,7 +56,7 @@ use std::mem::ManuallyDrop;
 use thiserror::Error;
 
 /// The name of the segment.
-const NAME: &str = "members";
+pub(crate) const NAME: &str = "members";
 const MAGIC: Magic = Magic(u32::from_be_bytes(*b"PROC"));
 const VERSION: u32 = 1;
 const TABLE: PartId = PartId { kind: Kind::SLOT_TABLE, role: 0 };

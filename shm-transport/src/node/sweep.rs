@@ -2,10 +2,10 @@
 //!
 //! Whatever a node has names its [`OwnerId`]: its place in the registry, its segment, its pool,
 //! its lanes into others' segments. When the kernel has convicted that id, all of it goes: the
-//! segments are marked as given up and their names taken away, the place in the registry is free. Receivers take back the
-//! lanes themselves, when they have read them; so the pool stays until no lane comes from the dead
-//! one any more, and its record in the table of members stays for as long, so that somebody finds
-//! it.
+//! segments are marked as given up and their names taken away, the place in the registry is free.
+//! Receivers take back the lanes themselves, when they have read them; so the pool stays until no
+//! lane comes from the dead one any more, and its record in the table of members stays for as long,
+//! so that somebody finds it.
 //!
 //! Several may do this at once, and any of them may die in the middle: each step is done once, by
 //! whoever comes first, and the record goes last.
@@ -20,15 +20,12 @@ use super::name::{is_node, is_pool, node_of, pool_of};
 use super::registry::Registry;
 use crate::domain::{Domain, SegmentName};
 use crate::liveness::{ProcessTable, Verdict};
-use crate::member::{JoinOptions, Member, remove_if_deserted};
+use crate::member::{self, JoinOptions, Member, remove_if_deserted};
 use crate::segment::{OpenOptions, Segment, SegmentError};
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::lrpc::NodeId;
 use shm_primitives::segment::{self as layout, Magic};
 use std::time::Duration;
-
-/// The segment of the domain's members.
-const MEMBERS: &str = "members";
 
 /// How segments are opened by one who has nothing else to do.
 pub(super) const PATIENT: OpenOptions = OpenOptions::new(HEADER);
@@ -58,7 +55,7 @@ pub enum Swept {
 /// A segment is none of this version, or the kernel refuses: what was put away before stays so. Or
 /// somebody has a segment's lock for more than a second: everything else was put away.
 pub fn sweep(domain: &Domain, dry_run: bool) -> Result<Vec<Swept>, NodeError> {
-    if !domain.path_of(&SegmentName::new(MEMBERS)?).exists() {
+    if !domain.path_of(&SegmentName::new(member::NAME)?).exists() {
         return Ok(Vec::new());
     }
     let (mut swept, mut deserted) = sweep_as_member(domain, dry_run)?;
@@ -91,7 +88,7 @@ pub(super) fn sweep_as_member(
 fn only_members(domain: &Domain) -> Result<bool, NodeError> {
     for name in domain.segments().map_err(|error| listing(domain, error))? {
         let name = name.map_err(|error| listing(domain, error))?;
-        if name.as_str() != MEMBERS {
+        if name.as_str() != member::NAME {
             return Ok(false);
         }
     }

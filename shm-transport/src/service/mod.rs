@@ -94,6 +94,7 @@
 
 pub mod client;
 mod clock;
+mod core;
 mod failure;
 mod mapped;
 mod name;

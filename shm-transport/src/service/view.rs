@@ -19,10 +19,13 @@
 
 use super::name::{BELLS, CLIENT, CONTROL, LETTERS, ServiceName};
 use super::name::{bells_of, client_of, control_of, letters_of};
+use super::server::adopt::clear_deserted;
 use super::server::letters;
-use super::{DeadLetter, ServerError};
+use super::{DeadLetter, ServerError, role};
 use crate::domain::{Domain, SegmentName};
 use crate::escape;
+use crate::member::{self, JoinOptions, Member};
+use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeIdError;
 use shm_primitives::table::SlotKey;
 
@@ -98,6 +101,24 @@ pub fn letters(domain: &Domain, service: &str) -> Result<Vec<DeadLetter>, Server
 /// As [`letters`].
 pub fn drop_letter(domain: &Domain, service: &str, key: SlotKey) -> Result<bool, ServerError> {
     letters::drop_letter(domain, &ServiceName::try_from(service)?, key)
+}
+
+/// Gives the records back that dead processes of services have in the domain's table of members, if
+/// no service of the domain is left that knows them by those; whose records that were. Nobody is
+/// known to others by a record of the dead then, and its number may be another's.
+///
+/// # Errors
+///
+/// The table cannot be opened, or the kernel does not say who lives.
+pub fn clear_records(domain: &Domain) -> Result<Vec<OwnerId>, ServerError> {
+    if !domain.path_of(&SegmentName::new(member::NAME)?).exists() {
+        return Ok(Vec::new());
+    }
+    let member = Member::join_with(domain, "clean", JoinOptions::new().role(role::SUPERVISOR))?;
+    let cleared = clear_deserted(domain, &member);
+    // SAFETY: it holds nothing.
+    unsafe { member.leave() }?;
+    Ok(cleared)
 }
 
 #[cfg(test)]

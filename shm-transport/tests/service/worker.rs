@@ -1,7 +1,8 @@
 //! Workers with a real server and real clients.
 
 use crate::help::{self, *};
-use shm_transport::service::{CallError, Cause, Hang, Priority, Worker, WorkerError};
+use rustix::process::Pid;
+use shm_transport::service::{CallError, Cause, Hang, Priority, ServerError, Worker, WorkerError};
 use std::time::Duration;
 
 fn pid_of(answer: &[u8]) -> u32 {
@@ -97,5 +98,32 @@ fn progress_that_nobody_reads_is_progress() {
     std::thread::sleep(ms(3500));
     assert_eq!(call.wait(PATIENCE).unwrap(), b"done");
     drop(client);
+    server.stop(PATIENCE).unwrap();
+}
+
+/// Each runs where it is said, its successor too, and those of whom nothing is said wherever they may.
+#[test]
+fn workers_keep_to_their_cores() {
+    let place = Place::new();
+    let here = rustix::thread::sched_getaffinity(None).unwrap();
+    let core = (0..1024).find(|core| here.is_set(*core)).unwrap();
+    let server = || help::server(&place, "math").workers(2).vip_workers(1);
+    for none in [1023, 1 << 20] {
+        match server().pin_vip_workers([none]).start().unwrap_err() {
+            ServerError::Core { core, .. } => assert_eq!(core, none),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(place.files(), [""; 0]);
+    let server = help::start(server().pin_workers([core]).pin_vip_workers([core]));
+    let cores = |at: usize| {
+        let pid = Pid::from_raw(server.workers()[at].pid.unwrap() as i32);
+        let cores = rustix::thread::sched_getaffinity(pid).unwrap();
+        (0..1024).filter(|core| cores.is_set(*core)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = (0..1024).filter(|core| here.is_set(*core)).collect();
+    assert_eq!([cores(0), cores(1), cores(2)], [vec![core], all.clone(), vec![core]]);
+    server.rolling_restart().unwrap();
+    assert_eq!([cores(0), cores(1), cores(2)], [vec![core], all, vec![core]]);
     server.stop(PATIENCE).unwrap();
 }

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Done, Place, await_that, run};
 use serde_json::Value;
+use shm_transport::node::Node;
 use shm_transport::service::{
     CallError, Client, HandlerError, Priority, Program, Reply, Request, Restart, Server, Worker,
 };
@@ -360,6 +361,31 @@ fn a_service_is_cleaned_up_when_nobody_of_it_lives() {
     assert!(found.contains(&("letters".into(), "kept".into())), "{found:?}");
     let found = fates(&place, &["--yes", "--letters"]);
     assert!(found.contains(&("letters".into(), "removed".into())), "{found:?}");
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// Others of the domain go on, and do not keep the records of a service that went as a whole.
+#[test]
+fn the_dead_of_a_service_are_members_no_more() {
+    let place = Place::apart();
+    let mut server = Supervisor::start(&place);
+    let node = Node::builder("other").in_domain(place.domain.clone()).join().unwrap();
+    server.kill_supervisor();
+    server.kill_workers();
+    let members = || -> Vec<String> {
+        let found = place.shm(&["list", "--json"]).with(0).json();
+        let members = found["domains"][0]["members"].as_array().unwrap().iter();
+        members.map(|member| member["state"].as_str().unwrap().to_owned()).collect()
+    };
+    let is_dead = |state: &&String| *state == "dead";
+    await_that(|| members().iter().filter(is_dead).count() == 4);
+    assert_eq!(members().len(), 5);
+    let done = place.shm(&["clean", "--yes", "--json"]).with(0).json();
+    let also = done["domains"][0]["also"].as_array().unwrap();
+    assert_eq!(also.len(), 4, "{done}");
+    assert!(also.iter().all(|it| it.as_str().unwrap().starts_with("the record of member ")));
+    assert_eq!(members(), ["alive"]);
+    node.leave().unwrap();
     assert_eq!(place.files(), [""; 0]);
 }
 

@@ -369,22 +369,26 @@ pub(super) fn sweep_orphans(domain: &Domain, service: &ServiceName, member: &Mem
 }
 
 /// Gives the records of dead members of services back, if there is no segment that they could have
-/// had anything in. Which service's they were nobody can tell any more.
-pub(super) fn clear_deserted(domain: &Domain, member: &Member) {
-    let Ok(mut segments) = domain.segments() else { return };
+/// had anything in; whose records that were. Which service's they were nobody can tell any more.
+pub(in crate::service) fn clear_deserted(domain: &Domain, member: &Member) -> Vec<OwnerId> {
+    let mut cleared = Vec::new();
+    let Ok(mut segments) = domain.segments() else { return cleared };
     let is_of_a_service = |name: &SegmentName| {
         ["service.", "bells.", "client."].iter().any(|kind| name.as_str().starts_with(kind))
     };
     if segments.any(|name| name.as_ref().map_or(true, is_of_a_service)) {
-        return;
+        return cleared;
     }
     let table = member.processes();
     for process in table.processes().flatten().filter(|it| role::is_of_a_service(it.role)) {
-        if let Ok(Verdict::Dead(dead)) = table.convict(process.id) {
-            let _ = table.clear(dead, member.membership());
+        if let Ok(Verdict::Dead(dead)) = table.convict(process.id)
+            && table.clear(dead, member.membership()).is_ok_and(|records| records > 0)
+        {
+            cleared.push(process.id);
         }
     }
     clear_silent(member);
+    cleared
 }
 
 /// Gives the records back of those that died before their record said anything: they had nothing but

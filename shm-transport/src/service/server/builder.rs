@@ -7,7 +7,7 @@ use super::hang::Hang;
 use super::letters::Letters;
 use super::restart::Restart;
 use super::shared::Shared;
-use super::spawn::{Launch, Program, SignalMask};
+use super::spawn::{Cores, Launch, Program, SignalMask};
 use super::supervise::{self, Settings};
 use crate::config::{Config, Loaded, Wait};
 use crate::domain::Domain;
@@ -96,6 +96,7 @@ pub struct ServerBuilder {
     die_with_server: bool,
     handlers: Vec<(u32, Register)>,
     wait: Wait,
+    cores: Cores,
 }
 
 /// Gives a worker one of its handlers.
@@ -135,6 +136,7 @@ impl ServerBuilder {
             die_with_server: false,
             handlers: Vec::new(),
             wait: Wait::default(),
+            cores: Cores::default(),
         }
     }
 
@@ -178,7 +180,8 @@ impl ServerBuilder {
         self
     }
 
-    /// How the workers wait for calls, if they are of [this program](Self::this_program).
+    /// How the workers wait for calls, if they are of [this program](Self::this_program). Other
+    /// programs say it themselves: [`Worker::wait`].
     pub const fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self
@@ -187,6 +190,20 @@ impl ServerBuilder {
     /// So many ordinary workers; 4 unless something else is said.
     pub const fn workers(mut self, workers: u32) -> Self {
         self.shape.normal.workers = workers;
+        self
+    }
+
+    /// The cores of the ordinary workers: the first one runs on the first of these and on no other,
+    /// and so on, each with all its threads; also who is started there next. Workers for which
+    /// there is none run wherever they may. A program can say it itself: [`Worker::pin_to`].
+    pub fn pin_workers(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.cores.normal = cores.into_iter().collect();
+        self
+    }
+
+    /// The same for VIP workers.
+    pub fn pin_vip_workers(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.cores.vip = cores.into_iter().collect();
         self
     }
 
@@ -339,6 +356,7 @@ impl ServerBuilder {
             None => return Err(ServerError::NoProgram),
         };
         program.check()?;
+        self.cores.check()?;
         // Before anything is taken that would have to be given back.
         let news = Shared::news_fd().map_err(ServerError::Thread)?;
         let epoll = supervise::epoll(&news).map_err(ServerError::Thread)?;
@@ -377,6 +395,8 @@ impl ServerBuilder {
             domain,
             die_with_server: self.die_with_server,
             mask: SignalMask::current(),
+            shape: self.shape,
+            cores: self.cores,
         };
         let (begun, has_begun) = std::sync::mpsc::channel();
         let settings = Settings {

@@ -110,6 +110,14 @@ pub enum ServerError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// A worker cannot be kept to a core.
+    #[error("no worker can run on core {core} ({source}): name one that this process may use")]
+    Core {
+        /// The core.
+        core: usize,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// No thread or descriptor is left to supervise with.
     #[error(
         "cannot start the thread that supervises ({0}): raise the limit of threads or descriptors"

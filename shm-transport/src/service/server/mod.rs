@@ -60,7 +60,7 @@
 //!
 //! A child made by `fork` has a copy of the [`Server`] that does nothing.
 
-mod adopt;
+pub(super) mod adopt;
 mod builder;
 mod error;
 mod hang;

@@ -3,6 +3,7 @@
 use super::error::ServerError;
 use crate::domain::Domain;
 use crate::liveness::{PidFd, Process};
+use crate::service::core;
 use crate::service::name::ServiceName;
 use crate::service::worker::Worker;
 use crate::service::worker::assignment::{self, Assignment};
@@ -12,6 +13,9 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal,
     set_parent_process_death_signal,
 };
+use shm_primitives::layout::phoenix::Place;
+use shm_primitives::layout::service::Shape;
+use shm_primitives::monitor::Group;
 use shm_primitives::place::Cause;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -117,6 +121,39 @@ pub(super) struct Launch {
     pub die_with_server: bool,
     /// The signals that are blocked in the program, and not in the thread that supervises.
     pub mask: SignalMask,
+    pub shape: Shape,
+    pub cores: Cores,
+}
+
+/// Which core the worker of each place keeps to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cores {
+    pub normal: Vec<usize>,
+    pub vip: Vec<usize>,
+}
+
+impl Cores {
+    /// `None` if it runs where the kernel likes.
+    fn of(&self, place: Option<Place>) -> Option<usize> {
+        let place = place?;
+        let group = match place.group {
+            Group::Normal => &self.normal,
+            Group::Vip => &self.vip,
+        };
+        group.get(place.worker).copied()
+    }
+
+    /// Whether workers can be kept there: a thread tries.
+    pub fn check(&self) -> Result<(), ServerError> {
+        let cores = self.normal.iter().chain(&self.vip);
+        let kept = |core: usize| {
+            let trial = std::thread::Builder::new().spawn(move || core::pin(core))?;
+            trial.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+        };
+        cores
+            .copied()
+            .try_for_each(|core| kept(core).map_err(|source| ServerError::Core { core, source }))
+    }
 }
 
 impl Launch {
@@ -140,6 +177,10 @@ impl Launch {
             // SAFETY: two system calls, without allocation or lock: what may be done between fork
             // and exec.
             unsafe { command.pre_exec(dies) };
+        }
+        if let Some(core) = self.cores.of(self.shape.place(place)) {
+            // SAFETY: one system call, as above.
+            unsafe { command.pre_exec(move || core::pin(core)) };
         }
         // Inherited by the worker.
         let child = self.mask.during(|| command.spawn())?;

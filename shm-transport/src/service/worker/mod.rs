@@ -76,9 +76,9 @@ pub use error::{HandlerError, WorkerError};
 pub use reply::{Reply, ReplyGrant};
 pub use request::Request;
 
+use super::core;
 use crate::config::Wait;
 use post::Post;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use serve::Desk;
 use shm_primitives::layout::service::Order;
 use shm_primitives::segment::SegmentError;
@@ -159,7 +159,8 @@ impl Worker {
         self
     }
 
-    /// The core that it runs on, from 0, and on no other.
+    /// The core that it runs on, from 0, and on no other. Its server can say that as well, for any
+    /// program: [`pin_workers`](super::ServerBuilder::pin_workers).
     #[must_use]
     pub fn pin_to(mut self, core: usize) -> Self {
         self.core = Some(core);
@@ -175,7 +176,8 @@ impl Worker {
     pub fn run(self) -> Result<(), WorkerError> {
         let Self { desk: Some(desk), wait, core, .. } = self else { return Ok(()) };
         if let Some(core) = core {
-            pin(core)?;
+            // This thread alone, in which the handlers run.
+            core::pin(core).map_err(|source| WorkerError::Pin { core, source })?;
         }
         desk.run(wait)
     }
@@ -190,15 +192,4 @@ fn is_over(error: &WorkerError) -> bool {
         }
         _ => false,
     }
-}
-
-fn pin(core: usize) -> Result<(), WorkerError> {
-    let error = |source| WorkerError::Pin { core, source };
-    if core >= CpuSet::MAX_CPU {
-        return Err(error(std::io::ErrorKind::InvalidInput.into()));
-    }
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    // This thread alone.
-    sched_setaffinity(None, &cores).map_err(|errno| error(errno.into()))
 }

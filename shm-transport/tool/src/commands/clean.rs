@@ -379,12 +379,16 @@ fn carry_out(domain: &Domain, items: &mut [Item]) -> Vec<String> {
         }
         return Vec::new();
     }
-    let swept = sweep(domain, false);
     let mut also = Vec::new();
+    // Before the sweep, which takes the members away with the last of them.
+    for id in view::clear_records(domain).unwrap_or_default() {
+        also.push(record(id));
+    }
+    let swept = sweep(domain, false);
     for swept in swept.iter().flatten() {
         match swept {
             Swept::Place(name) => also.push(format!("the place of {name} in the registry")),
-            Swept::Record(id) => also.push(format!("the record of member {}", short(*id))),
+            Swept::Record(id) => also.push(record(*id)),
             // Shown by their names.
             _ => {}
         }
@@ -404,6 +408,10 @@ fn carry_out(domain: &Domain, items: &mut [Item]) -> Vec<String> {
         }
     }
     also
+}
+
+fn record(id: OwnerId) -> String {
+    format!("the record of member {}", short(id))
 }
 
 /// Whether the segment that was found is still there.
