@@ -128,8 +128,15 @@
 //! is [`Malformed`](ReceiveError::Malformed) and can be [discarded](Worker::discard_malformed).
 //! Lengths and positions are the rings' matter and make a handle `Corrupt`. A monitor's record
 //! may say anything: only one that names the head has an effect, and costs that head at the
-//! most. A peer that writes into a payload while it is looked at breaks the contract of
-//! [`attach`](WorkerChannel::attach); handles that only copy do not exist for channels yet.
+//! most.
+//!
+//! A worker may serve clients that do not keep to the protocol, and write where it reads, as
+//! long as it refers to nothing in place: it looks at payloads by
+//! [`copy_payload`](Work::copy_payload), and replies by [`reply`](Work::reply),
+//! [`progress`](Replier::progress) and [`ReplyGrant::copy_from`]. Headers are copied in any case.
+//! What it works on then is what it has copied, once, and a client spoils nothing but its own calls.
+//! Slices of a [`Request`], [`Work::payload`], a [`ReplyGrant`] are references into the client's
+//! memory, for those whose client keeps the protocol.
 //!
 //! The order *peek, monitor, run, reply, advance* is that of message brokers, made sound by the reply
 //! position; the account of replies is this crate's.

@@ -2,7 +2,7 @@
 
 use super::layout::WorkerChannel;
 use super::reply::ReplyHeader;
-use super::worker::Worker;
+use super::worker::{Worker, header_of};
 use super::{Lane, ReceiveError, ReplyError};
 use crate::identity::{Dead, OwnerId};
 use crate::message::MsgHeader;
@@ -145,7 +145,7 @@ impl<'a> Poison<'a, '_> {
     /// The ring was overwritten since it was recovered.
     pub fn request(&mut self) -> Result<Letter<'_, 'a>, ReceiveError> {
         let frame = super::received(self.worker.requests.read())?;
-        MsgHeader::split(&frame).map_err(ReceiveError::Malformed)?;
+        header_of(&frame).map_err(ReceiveError::Malformed)?;
         Ok(Letter(frame))
     }
 
@@ -192,6 +192,18 @@ impl fmt::Debug for Poison<'_, '_> {
 /// A poison message in place, lent by [`Poison::request`]: a slice of its payload.
 #[derive(Debug)]
 pub struct Letter<'p, 'a>(Frame<'p, 'a>);
+
+impl Letter<'_, '_> {
+    /// A copy of it, as [`Work::copy_payload`](super::Work::copy_payload) makes one.
+    pub fn copy_payload(&self, buffer: &mut [u8]) -> usize {
+        self.0.copy_to(MsgHeader::SIZE, buffer)
+    }
+
+    /// Bytes of it.
+    pub fn size(&self) -> usize {
+        self.0.size().saturating_sub(MsgHeader::SIZE)
+    }
+}
 
 impl Deref for Letter<'_, '_> {
     type Target = [u8];

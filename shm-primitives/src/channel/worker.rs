@@ -128,7 +128,7 @@ impl<'a> Worker<'a> {
             return Err(ReceiveError::InHand);
         }
         let frame = received(self.requests.read())?;
-        let (header, _) = MsgHeader::split(&frame).map_err(ReceiveError::Malformed)?;
+        let header = header_of(&frame).map_err(ReceiveError::Malformed)?;
         let replies = Replies {
             responses: &mut self.responses,
             progress: &mut self.progress,
@@ -257,6 +257,19 @@ impl<'w, 'a, 'm> Work<'w, 'a, 'm> {
         payload(&self.request)
     }
 
+    /// Copies the payload to the start of `buffer`, as much as fits; how much. The way to look at
+    /// what a client sent that may not keep to the protocol: see
+    /// [Trust](crate::channel#trust).
+    #[inline]
+    pub fn copy_payload(&self, buffer: &mut [u8]) -> usize {
+        self.request.as_ref().map_or(0, |frame| frame.copy_to(MsgHeader::SIZE, buffer))
+    }
+
+    /// What replies to it.
+    pub fn replier(&mut self) -> &mut Replier<'w, 'a, 'm> {
+        &mut self.reply
+    }
+
     /// The payload, and what replies to it, to have both at once.
     pub fn split(&mut self) -> (&[u8], &mut Replier<'w, 'a, 'm>) {
         (payload(&self.request), &mut self.reply)
@@ -312,6 +325,24 @@ impl<'w, 'a, 'm> Work<'w, 'a, 'm> {
     pub fn finish(self) -> Result<(), Unanswered> {
         if self.reply.replies.answered { Ok(()) } else { Err(Unanswered) }
     }
+}
+
+/// A request's header: copied once, then checked.
+#[inline]
+pub(super) fn header_of(frame: &Frame<'_, '_>) -> Result<MsgHeader, HeaderError> {
+    let wanted = MsgHeader::SIZE;
+    let Some(bytes) = frame.head() else {
+        return Err(HeaderError::TooShort { found: frame.size(), wanted });
+    };
+    let header = MsgHeader::from_bytes(bytes);
+    if !header.is_valid() {
+        return Err(HeaderError::InvalidSeqId);
+    }
+    if header.total_size() != frame.size() as u64 {
+        let (found, wanted) = (header.payload_len(), frame.size() - wanted);
+        return Err(HeaderError::WrongLength { found, wanted });
+    }
+    Ok(header)
 }
 
 fn payload<'s>(request: &'s Option<Frame<'_, '_>>) -> &'s [u8] {
@@ -378,7 +409,7 @@ impl<'a> Replier<'_, 'a, '_> {
             }
         }
         let mut grant = self.room(payload.len(), self.replies.limits.progress)?;
-        grant.copy_from_slice(payload);
+        grant.copy_from(payload);
         grant.publish(MsgStatus::Processing, payload.len());
         *self.replies.progress = Some(self.replies.responses.position());
         Ok(true)
@@ -392,7 +423,7 @@ impl<'a> Replier<'_, 'a, '_> {
     #[inline]
     pub fn reply(&mut self, status: MsgStatus, payload: &[u8]) -> Result<(), ReplyError> {
         let mut grant = self.grant(payload.len())?;
-        grant.copy_from_slice(payload);
+        grant.copy_from(payload);
         grant.commit(status, payload.len())
     }
 
@@ -445,7 +476,7 @@ impl Worker<'_> {
     ) -> Result<(), ReplyError> {
         check_reply(*answered, payload.len(), self.limits.reply)?;
         let mut grant = ReplyGrant::of(&mut self.responses, payload.len(), answered, header)?;
-        grant.copy_from_slice(payload);
+        grant.copy_from(payload);
         grant.commit(MsgStatus::Failed, payload.len())
     }
 }
@@ -481,6 +512,19 @@ impl<'g, 'a> ReplyGrant<'g, 'a> {
         Ok(Self { grant, answered, header })
     }
 
+    /// Copies `payload` to the start of the room, as much as fits; how much. The way to write where
+    /// a client may write as well: see [Trust](crate::channel#trust).
+    #[inline]
+    pub fn copy_from(&mut self, payload: &[u8]) -> usize {
+        self.grant.copy_from(REPLY_HEADER, payload)
+    }
+
+    /// Bytes of payload that there is room for.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.grant.size() - REPLY_HEADER
+    }
+
     /// Gives the first `used` bytes as the final reply, `Completed` or `Failed`; more than were
     /// lent counts as all.
     ///
@@ -498,12 +542,10 @@ impl<'g, 'a> ReplyGrant<'g, 'a> {
 
     #[inline]
     fn publish(mut self, status: MsgStatus, used: usize) {
-        let used = used.min(self.len());
+        let used = used.min(self.size());
         // A ring has less than 4 GiB.
         let header = MsgHeader::new(self.header.seq_id(), self.header.func_id(), used as u32);
-        if let Some(head) = self.grant.first_chunk_mut() {
-            *head = ReplyHeader::new(header, status).to_bytes();
-        }
+        self.grant.copy_from(0, &ReplyHeader::new(header, status).to_bytes());
         self.grant.commit(REPLY_HEADER + used);
         *self.answered = status.is_final();
     }

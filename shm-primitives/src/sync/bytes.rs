@@ -118,8 +118,8 @@ impl Bytes {
 }
 
 /// Copies out of memory that somebody may be writing at the same time: word by
-/// word with relaxed loads, so that a race gives garbage and not undefined
-/// behaviour.
+/// word with relaxed loads, or many by an instruction of the machine, so that a race gives garbage
+/// and not undefined behaviour.
 ///
 /// The words are as large as the machine's, and others access the same bytes by 32 bits. With
 /// writers that keep the protocol these accesses never race; one that does not is outside this
@@ -132,23 +132,24 @@ impl Bytes {
 #[inline]
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-    const WORD: usize = size_of::<usize>();
-    let mut done = 0;
-    if from.addr().is_multiple_of(WORD) {
-        while len - done >= WORD {
-            // SAFETY: in range by the contract and the loop; `from` is aligned.
-            unsafe {
-                let word = (*from.add(done).cast::<AtomicUsize>()).load(Relaxed);
-                to.add(done).cast::<usize>().write_unaligned(word);
-            }
-            done += WORD;
+    // SAFETY: passed on.
+    if len >= MANY && unsafe { copy_many(from, to, len) } {
+        return;
+    }
+    let words = words_in(from, len);
+    let byte = |at: usize| {
+        // SAFETY: in range by the contract and the loops below.
+        unsafe { to.add(at).write((*from.add(at).cast::<AtomicU8>()).load(Relaxed)) };
+    };
+    (0..words.start).for_each(byte);
+    for at in words.clone().step_by(size_of::<usize>()) {
+        // SAFETY: in range, and `from` is aligned there, by `words_in`.
+        unsafe {
+            let word = (*from.add(at).cast::<AtomicUsize>()).load(Relaxed);
+            to.add(at).cast::<usize>().write_unaligned(word);
         }
     }
-    while done < len {
-        // SAFETY: in range by the contract and the loop.
-        unsafe { to.add(done).write((*from.add(done).cast::<AtomicU8>()).load(Relaxed)) };
-        done += 1;
-    }
+    (words.end..len).for_each(byte);
 }
 
 /// Copies into memory that somebody may be reading or writing at the same time;
@@ -160,22 +161,63 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
 #[inline]
 pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
     use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-    const WORD: usize = size_of::<usize>();
-    let mut done = 0;
-    if to.addr().is_multiple_of(WORD) {
-        while len - done >= WORD {
-            // SAFETY: in range by the contract and the loop; `to` is aligned.
-            unsafe {
-                let word = from.add(done).cast::<usize>().read_unaligned();
-                (*to.add(done).cast::<AtomicUsize>()).store(word, Relaxed);
-            }
-            done += WORD;
+    // SAFETY: passed on.
+    if len >= MANY && unsafe { copy_many(from, to, len) } {
+        return;
+    }
+    let words = words_in(to, len);
+    let byte = |at: usize| {
+        // SAFETY: in range by the contract and the loops below.
+        unsafe { (*to.add(at).cast::<AtomicU8>()).store(from.add(at).read(), Relaxed) };
+    };
+    (0..words.start).for_each(byte);
+    for at in words.clone().step_by(size_of::<usize>()) {
+        // SAFETY: in range, and `to` is aligned there, by `words_in`.
+        unsafe {
+            let word = from.add(at).cast::<usize>().read_unaligned();
+            (*to.add(at).cast::<AtomicUsize>()).store(word, Relaxed);
         }
     }
-    while done < len {
-        // SAFETY: in range by the contract and the loop.
-        unsafe { (*to.add(done).cast::<AtomicU8>()).store(from.add(done).read(), Relaxed) };
-        done += 1;
+    (words.end..len).for_each(byte);
+}
+
+/// Bytes from which on the machine's own instruction for copying is quicker than words.
+const MANY: usize = 256;
+
+/// Which of `len` bytes from `address` are whole aligned words.
+#[inline(always)]
+fn words_in(address: *const u8, len: usize) -> core::ops::Range<usize> {
+    const WORD: usize = size_of::<usize>();
+    let start = (address.addr().wrapping_neg() % WORD).min(len);
+    start..len - (len - start) % WORD
+}
+
+/// Copies by an instruction of the machine, which no race makes undefined; false, and nothing, where
+/// there is none.
+///
+/// # Safety
+///
+/// As [`copy_out`].
+#[inline(always)]
+unsafe fn copy_many(from: *const u8, to: *mut u8, len: usize) -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        // SAFETY: the contract; the direction flag is clear, as everywhere in Rust.
+        unsafe {
+            core::arch::asm!(
+                "rep movsb",
+                inout("rcx") len => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                options(nostack, preserves_flags),
+            );
+        }
+        true
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        let _ = (from, to, len);
+        false
     }
 }
 

@@ -65,6 +65,29 @@ impl<'a, T: Shareable, const LIVE: usize> SlotTable<'a, T, LIVE> {
     pub fn release_all_of(&self, dead: Dead<OwnerId>, heir: OwnerId) -> Result<u32, OwnDeath> {
         Ok(self.recover(dead, heir)?.map(Slot::release).fold(0, |count, ()| count + 1))
     }
+
+    /// Makes those slots nobody's whose owner word is no id, or one that `is_nobodys` says it is;
+    /// answers how many. Each is `heir`'s for a moment.
+    ///
+    /// For a table that somebody can write to who does not keep to the protocol: what he leaves in
+    /// an owner word dies no death, and no recovery comes to it.
+    pub fn clear_nobodys(&self, heir: OwnerId, mut is_nobodys: impl FnMut(OwnerId) -> bool) -> u32 {
+        let mut cleared = 0;
+        for index in 0..self.slots() {
+            let Some(slot) = self.slot(index) else { continue };
+            let version = Version(slot.version.load(Relaxed));
+            let owner = slot.owner.load(Relaxed);
+            let is_free = owner == 0;
+            if !is_free
+                && OwnerId::from_word(owner).is_none_or(&mut is_nobodys)
+                && slot.owner.compare_exchange(owner, heir.word(), TAKE_OVER).is_ok()
+            {
+                Slot::<T, LIVE>::taken(slot, index, heir, version).release();
+                cleared += 1;
+            }
+        }
+        cleared
+    }
 }
 
 impl<'a, T: Shareable, const LIVE: usize> Iterator for Recovery<'a, T, LIVE> {

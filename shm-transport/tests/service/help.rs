@@ -34,6 +34,8 @@ pub const REPORT: u32 = 1008;
 pub const DEAF: u32 = 1009;
 /// Is stuck; who keeps it writes its number into the file of that name.
 pub const STICK: u32 = 1010;
+/// Whether what it was given, and room for its answer, stay as they are for a millisecond.
+pub const STEADY: u32 = 1011;
 pub const NOBODY: u32 = 1999;
 
 /// Waits for what is about to be so.
@@ -133,6 +135,16 @@ fn work() -> Result<(), WorkerError> {
         .on(STICK, |request: &Request, reply: Reply| {
             stick(request.payload());
             reply.send(b"")
+        })?
+        .on(STEADY, |request: &Request, reply: Reply| {
+            let before = request.to_vec();
+            let mut grant = reply.grant(before.len())?;
+            grant.copy_from_slice(&before);
+            thread::sleep(Duration::from_millis(1));
+            let is_steady = request.payload() == before && grant[..] == before;
+            let answer: &[u8] = if is_steady { b"steady" } else { b"changed" };
+            grant[..answer.len()].copy_from_slice(answer);
+            grant.send(answer.len())
         })?
         .on(BYTES, |request: &Request, reply: Reply| {
             reply.send(&vec![7; number(request) as usize])

@@ -6,6 +6,7 @@ mod segment_help;
 
 mod bad_input;
 mod help;
+mod hostile;
 mod server;
 mod stuck;
 mod supervisor;

@@ -257,8 +257,7 @@ impl<'a> PhoenixShmLayout<'a> {
     ///
     /// # Safety
     ///
-    /// Every writer of this memory keeps the channels' protocol, as for
-    /// [`WorkerChannel::attach`].
+    /// As [`WorkerChannel::attach`], for all channels.
     pub unsafe fn attach(region: Region<'a>) -> Result<Self, SegmentError> {
         let segment = Segment::attach(region, &KNOWN)?;
         let [lane, _] = segment.own();

@@ -328,6 +328,42 @@ pub struct Frame<'f, 'a> {
 }
 
 impl Frame<'_, '_> {
+    /// Bytes of its payload.
+    #[inline(always)]
+    pub fn size(&self) -> usize {
+        self.payload as usize
+    }
+
+    /// A copy of its first `N` bytes; `None` if it has fewer. As [`copy_to`](Self::copy_to).
+    #[inline(always)]
+    pub fn head<const N: usize>(&self) -> Option<[u8; N]> {
+        if self.size() < N {
+            return None;
+        }
+        let mut head = [0; N];
+        let payload = self.reader.ring.data().at(self.offset);
+        // SAFETY: what holds makes short headers two loads: data is aligned to 8, frames begin at
+        // multiples of 8 in it, and their headers have 8 bytes.
+        unsafe { core::hint::assert_unchecked(payload.addr().is_multiple_of(8)) };
+        // SAFETY: as in `copy_to`: the frame has so many bytes.
+        unsafe { copy_out(payload, head.as_mut_ptr(), N) };
+        Some(head)
+    }
+
+    /// Copies the payload from byte `from` on to the start of `buffer`, as much as there is and
+    /// fits; how much. Whoever is not sure of the writer reads a frame by this alone: bytes that
+    /// change meanwhile are garbage, and nothing worse.
+    #[inline]
+    pub fn copy_to(&self, from: usize, buffer: &mut [u8]) -> usize {
+        let from = from.min(self.size());
+        let length = buffer.len().min(self.size() - from);
+        let payload = self.reader.ring.data().at(self.offset + from);
+        // SAFETY: within the frame (just cut to it), which was checked to lie within the data;
+        // `buffer` is a slice of this process and cannot overlap it; others may write there.
+        unsafe { copy_out(payload, buffer.as_mut_ptr(), length) };
+        length
+    }
+
     /// Leaves the frame behind: its bytes may be overwritten.
     #[inline(always)]
     pub fn release(self) {

@@ -416,6 +416,27 @@ pub struct Grant<'g, 'a> {
 }
 
 impl Grant<'_, '_> {
+    /// Bytes of payload that there is room for.
+    #[inline(always)]
+    pub fn size(&self) -> usize {
+        self.length
+    }
+
+    /// Copies `bytes` into the room from byte `at` on, as much as fits; how much. Whoever is not
+    /// sure of the reader writes a frame by this alone, and never looks at it: somebody may write
+    /// there meanwhile.
+    #[inline]
+    pub fn copy_from(&mut self, at: usize, bytes: &[u8]) -> usize {
+        let at = at.min(self.length);
+        let length = bytes.len().min(self.length - at);
+        let to = self.writer.ring.data().at(self.offset + at);
+        // SAFETY: within the room (just cut to it), which is reserved: within the data, free, and
+        // ours until published; `bytes` is a slice of this process and cannot overlap it; others
+        // may write there.
+        unsafe { copy_in(bytes.as_ptr(), to, length) };
+        length
+    }
+
     /// Keeps the room without borrowing the writer any longer, which publishes it by
     /// [`Writer::commit_held`]. Until then, or until something else is reserved or published, its
     /// bytes are those of [`Writer::held_mut`].

@@ -615,7 +615,11 @@ impl Connection {
         {
             return;
         }
-        let is_gone = matches!(self.bells.segment.has_name(), Ok(false));
+        let is_gone = matches!(self.bells.segment.has_name(), Ok(false)) || !self.has_place();
+        if let Some(bell) = self.bells.layout.client(self.client) {
+            // Again: others can write there.
+            bell.set_sleepless(self.family.wait == Wait::Poll);
+        }
         if !is_gone && self.is_supervised() {
             return;
         }
@@ -641,6 +645,16 @@ impl Connection {
         if is_gone {
             self.lose();
         }
+    }
+
+    /// Whether its place is its own, and whole: workers let go of a client that has none. It is,
+    /// unless somebody has written what he should not; then another is taken.
+    fn has_place(&self) -> bool {
+        let table = self.bells.layout.clients();
+        table.owner(self.client) == Some(self.place.owner())
+            && table.live(self.place.key(), ClientEntry::STATE)
+                == Some(ClientState::Connected as u32)
+            && self.own.layout.segment().state() == Ok(State::Ready)
     }
 
     /// Whether a supervisor lives, who sees to everything.
@@ -711,7 +725,9 @@ impl Drop for Connection {
             }
             return;
         }
-        if let Some(state) = self.place.live(ClientEntry::STATE) {
+        if let Some(state) = self.place.live(ClientEntry::STATE)
+            && self.has_place()
+        {
             state.store(ClientState::Leaving as u32, Shared);
         }
         self.closing.close();

@@ -97,6 +97,7 @@ pub struct ServerBuilder {
     handlers: Vec<(u32, Register)>,
     wait: Wait,
     cores: Cores,
+    trusted: bool,
 }
 
 /// Gives a worker one of its handlers.
@@ -137,6 +138,7 @@ impl ServerBuilder {
             handlers: Vec::new(),
             wait: Wait::default(),
             cores: Cores::default(),
+            trusted: false,
         }
     }
 
@@ -184,6 +186,16 @@ impl ServerBuilder {
     /// programs say it themselves: [`Worker::wait`].
     pub const fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// The workers trust the clients, if they are of [this program](Self::this_program).
+    ///
+    /// # Safety
+    ///
+    /// As [`Worker::trusted`].
+    pub const unsafe fn trusted(mut self) -> Self {
+        self.trusted = true;
         self
     }
 
@@ -446,7 +458,11 @@ impl ServerBuilder {
     /// Serves, as one of the workers.
     fn serve(self, assigned: Result<Assignment, WorkerError>) -> ! {
         let served = assigned.and_then(|assignment| {
-            let worker = Worker::attach(assignment)?.wait(self.wait);
+            let mut worker = Worker::attach(assignment)?.wait(self.wait);
+            if self.trusted {
+                // SAFETY: passed on, by `ServerBuilder::trusted`.
+                worker = unsafe { worker.trusted() };
+            }
             let mut handlers = self.handlers.into_iter();
             handlers.try_fold(worker, |worker, (_, register)| register(worker))?.run()
         });

@@ -261,7 +261,12 @@ impl<'s> Lanes<'s> {
                         ..LetterEntry::new(header.seq_id()).at(clock::since_1970())
                     };
                     let kept = match poison.request() {
-                        Ok(message) => letters.keep(entry, &message),
+                        // Copied before anything of it is looked at: its client may live.
+                        Ok(message) => {
+                            let mut copy = vec![0; message.size()];
+                            message.copy_payload(&mut copy);
+                            letters.keep(entry, &copy)
+                        }
                         Err(_) => letters.keep(entry, &[]),
                     };
                     if let Err(error) = kept {

@@ -287,6 +287,12 @@ impl Lanes {
             }
         }
         self.refuse_broken();
+        // Another client may have cleared its bit.
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_cool) {
+            if !lane.worker.is_request_empty() {
+                (lane.is_cool, lane.quiet) = (false, 0);
+            }
+        }
     }
 
     /// Takes up one lane, if there is one.

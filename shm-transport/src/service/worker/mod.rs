@@ -25,8 +25,8 @@
 //! It takes its *place* in the service, for which nobody but the worker of this *incarnation* is
 //! wanted, and has a lane from each client then, in the client's own segment, which it maps when
 //! the client first calls. It serves the lanes in turn, up to 32 calls each, in one thread: looks
-//! at a request, notes it in its monitor, runs the handler, which answers in the client's memory,
-//! and goes on. It never waits for a client: there is room for each answer, or the client had not
+//! at a request, notes it in its monitor, copies it, runs the handler, puts its answer into the
+//! client's memory, and goes on. It never waits for a client: there is room for each answer, or the client had not
 //! been able to ask.
 //!
 //! While its supervisor says so it helps at another place too, whose worker is dead or that has
@@ -156,6 +156,23 @@ impl Worker {
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Trusts the clients: requests are read where they lie, and [granted](Reply::grant) replies
+    /// written where they are read. Otherwise each is copied once, between the client's memory and
+    /// the worker's own: for what is small that is no time that could be measured.
+    ///
+    /// # Safety
+    ///
+    /// No client writes to a request that it has sent, or to where replies stand: a handler would
+    /// see slices change under its hands. Clients of this crate do not; what else a process does
+    /// that may open the service's segments is for the caller to know.
+    #[must_use]
+    pub unsafe fn trusted(mut self) -> Self {
+        if let Some(desk) = &mut self.desk {
+            desk.trust();
+        }
         self
     }
 

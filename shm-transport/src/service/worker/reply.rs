@@ -12,6 +12,8 @@ use std::ops::{Deref, DerefMut};
 /// One that returns `Ok` without an answer has answered with no bytes.
 pub struct Reply<'r> {
     pub(super) answer: &'r mut (dyn Answer + 'r),
+    /// Room for an answer that a client cannot write to.
+    pub(super) private: Option<&'r mut Vec<u8>>,
     pub(super) ringer: &'r mut Ringer,
     /// Progress replies that were not sent.
     pub(super) dropped: &'r mut u64,
@@ -27,20 +29,29 @@ impl<'r> Reply<'r> {
     #[inline]
     pub fn send(self, payload: &[u8]) -> Result<(), HandlerError> {
         let mut grant = self.answer.grant(payload.len()).map_err(HandlerError::of_reply)?;
-        grant.copy_from_slice(payload);
+        grant.copy_from(payload);
         grant.commit(MsgStatus::Completed, payload.len()).map_err(HandlerError::of_reply)
     }
 
-    /// Lends room for an answer of up to `length` bytes, to be written where the caller reads it,
-    /// and sent by [`send`](ReplyGrant::send). What stands there is not zero. Dropping it
-    /// answers nothing.
+    /// Lends room for an answer of up to `length` bytes, to be written and sent by
+    /// [`send`](ReplyGrant::send). What stands there is not zero. Dropping it answers nothing.
+    ///
+    /// It is the worker's own, and copied when it is sent; in a worker whose clients are
+    /// [trusted](super::Worker::trusted), it lies where the caller reads it.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
     #[inline]
     pub fn grant(self, length: usize) -> Result<ReplyGrant<'r>, HandlerError> {
-        self.answer.grant(length).map(ReplyGrant).map_err(HandlerError::of_reply)
+        let grant = self.answer.grant(length).map_err(HandlerError::of_reply)?;
+        let private = self.private.map(|private| {
+            if private.len() < length {
+                private.resize(length, 0);
+            }
+            &mut private[..length]
+        });
+        Ok(ReplyGrant { grant, private })
     }
 
     /// Tells the caller that the call was taken up and takes a while: a progress reply with no
@@ -79,7 +90,10 @@ impl fmt::Debug for Reply<'_> {
 
 /// Room for an answer, lent by [`Reply::grant`]: a slice of bytes.
 #[derive(Debug)]
-pub struct ReplyGrant<'r>(channel::ReplyGrant<'r, 'static>);
+pub struct ReplyGrant<'r> {
+    grant: channel::ReplyGrant<'r, 'static>,
+    private: Option<&'r mut [u8]>,
+}
 
 impl ReplyGrant<'_> {
     /// Answers with the first `used` bytes; more than were lent counts as all.
@@ -88,8 +102,11 @@ impl ReplyGrant<'_> {
     ///
     /// None, but for the type that a handler returns.
     #[inline]
-    pub fn send(self, used: usize) -> Result<(), HandlerError> {
-        self.0.commit(MsgStatus::Completed, used).map_err(HandlerError::of_reply)
+    pub fn send(mut self, used: usize) -> Result<(), HandlerError> {
+        if let Some(private) = self.private {
+            self.grant.copy_from(&private[..used.min(private.len())]);
+        }
+        self.grant.commit(MsgStatus::Completed, used).map_err(HandlerError::of_reply)
     }
 }
 
@@ -97,14 +114,20 @@ impl Deref for ReplyGrant<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.0
+        match &self.private {
+            Some(private) => private,
+            None => &self.grant,
+        }
     }
 }
 
 impl DerefMut for ReplyGrant<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        match &mut self.private {
+            Some(private) => private,
+            None => &mut self.grant,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::handlers::Handlers;
 use super::lanes::Lanes;
 use super::post::{Duty, Post};
 use super::reply::Reply;
-use super::request::Request;
+use super::request::{Private, Request};
 use crate::config::Wait;
 use crate::park::FutexPark;
 use crate::service::clock;
@@ -37,6 +37,8 @@ const BUSY: u64 = 4_000_000;
 pub(super) struct Desk {
     lanes: ManuallyDrop<Lanes>,
     handlers: Handlers,
+    /// `None` if the clients are trusted.
+    private: Option<Private>,
     monitor: MonitorWriter<'static>,
     counters: [CounterWriter<'static>; CounterLine::COUNTERS],
     /// When the last call began, and whose it was; `None` once its time was counted.
@@ -53,6 +55,8 @@ pub(super) struct Desk {
     /// Which normal lane has its turn, where VIP lanes come before.
     next: usize,
     duty: Duty,
+    /// It polls, and is not to be rung.
+    is_sleepless: bool,
     /// Ours no more: this process is a forked child.
     is_copy: bool,
     pub post: Post,
@@ -83,6 +87,7 @@ impl Desk {
         Some(Self {
             lanes: ManuallyDrop::new(Lanes::new(post.shape().clients)),
             handlers: Handlers::default(),
+            private: Some(Private::default()),
             monitor,
             counters,
             running: None,
@@ -93,9 +98,15 @@ impl Desk {
             rounds: 0,
             next: 0,
             duty: Duty::Serve,
+            is_sleepless: false,
             is_copy: false,
             post,
         })
+    }
+
+    /// Requests and replies stay in the clients' memory from now on.
+    pub fn trust(&mut self) {
+        self.private = None;
     }
 
     pub fn handlers(&mut self) -> &mut Handlers {
@@ -105,7 +116,7 @@ impl Desk {
     /// Serves until it is told to leave.
     pub fn run(mut self, wait: Wait) -> Result<(), WorkerError> {
         let Some(bell) = self.post.bells.layout.worker(self.post.place) else { return Ok(()) };
-        bell.set_sleepless(wait == Wait::Poll);
+        self.is_sleepless = wait == Wait::Poll;
         let park = match wait {
             Wait::Block => FutexPark::new().without_spinning(),
             Wait::Adaptive | Wait::Poll => FutexPark::new(),
@@ -191,6 +202,10 @@ impl Desk {
         self.duty = self.post.duty();
         if self.duty != Duty::Serve {
             return;
+        }
+        if let Some(bell) = self.post.bells.layout.worker(self.post.place) {
+            // Again each time: clients can write there.
+            bell.set_sleepless(self.is_sleepless);
         }
         for place in 0..self.post.shape().workers() {
             let serves = self.lanes.places().any(|served| served == place);
@@ -315,9 +330,19 @@ impl Desk {
         if lane.cancel.is_asked(header.seq_id()) {
             failure = Some(Failure::Cancelled);
         } else if let Some(entry) = &mut entry {
-            let (payload, answer) = work.split();
+            let length = header.payload_len() as usize;
+            let (payload, private, answer) = match &mut self.private {
+                Some(private) => {
+                    let (payload, room) = private.take_in(&work, length);
+                    (payload, Some(room), work.replier())
+                }
+                None => {
+                    let (payload, answer) = work.split();
+                    (payload, None, answer)
+                }
+            };
             let request = Request { payload, header, cancel: lane.cancel };
-            let reply = Reply { answer, ringer: &mut lane.ringer, dropped: &mut dropped };
+            let reply = Reply { answer, private, ringer: &mut lane.ringer, dropped: &mut dropped };
             let run = &mut entry.run;
             failure = match catch_unwind(AssertUnwindSafe(|| run(&request, reply))) {
                 Ok(Ok(())) => None,
@@ -405,7 +430,7 @@ fn count_time(
 /// can be written.
 #[inline]
 fn answer(work: &mut Work<'_, '_, '_>, failure: Option<Failure>, most: usize) -> Result<bool, ()> {
-    let is_answered = work.split().1.is_answered();
+    let is_answered = work.replier().is_answered();
     match failure {
         None if is_answered => Ok(false),
         None => work.reply(MsgStatus::Completed, &[]).map(|()| false).map_err(drop),

@@ -21,11 +21,12 @@ impl Supervisor<'_> {
                 self.put_away(dead, Cause::Unknown, 0);
             }
         }
+        let workers: Vec<OwnerId> = self.places.iter().filter_map(|place| place.worker).collect();
+        self.clear_places(&workers);
         let mut clients: Vec<OwnerId> =
             self.shared.bells.layout.clients().owners().map(|(_, owner)| owner).collect();
         clients.sort_by_key(|owner| owner.word());
         clients.dedup();
-        let workers: Vec<OwnerId> = self.places.iter().filter_map(|place| place.worker).collect();
         let watched: Vec<OwnerId> = self.watch.ids().collect();
         for id in watched {
             if !clients.contains(&id) && !workers.contains(&id) {
@@ -36,6 +37,21 @@ impl Supervisor<'_> {
             if let Err(error) = self.watch.add(client) {
                 tracing::warn!(target: TARGET, service = %self.shared.service, %error, "a client");
             }
+        }
+    }
+
+    /// Frees places of clients that are in nobody's name who could be a client. Nobody takes one
+    /// so; but all clients can write there, and what one left is nobody's to give back.
+    fn clear_places(&self, workers: &[OwnerId]) {
+        let own = self.shared.owner;
+        let is_nobodys = |owner: OwnerId| {
+            let is_ours = owner == own || workers.contains(&owner);
+            // Never given out: its record would stand before anything of it does.
+            is_ours || matches!(self.member.processes().convict(owner), Ok(Verdict::Unknown))
+        };
+        let cleared = self.shared.bells.layout.clients().clear_nobodys(own, is_nobodys);
+        if cleared > 0 {
+            tracing::warn!(target: TARGET, service = %self.shared.service, cleared, "places of clients were nobody's");
         }
     }
 }
