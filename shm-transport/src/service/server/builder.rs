@@ -16,7 +16,7 @@ use crate::service::failure;
 use crate::service::name::ServiceName;
 use crate::service::role;
 use crate::service::worker::assignment::Assignment;
-use crate::service::worker::{HandlerError, Reply, Request, Worker, WorkerError};
+use crate::service::worker::{self, HandlerError, Reply, Request, Worker, WorkerError};
 use parking_lot::Mutex;
 use shm_primitives::layout::letters::Shape as LettersShape;
 use shm_primitives::layout::phoenix::GroupShape;
@@ -466,13 +466,7 @@ impl ServerBuilder {
             let mut handlers = self.handlers.into_iter();
             handlers.try_fold(worker, |worker, (_, register)| register(worker))?.run()
         });
-        let code = match served {
-            Ok(()) => 0,
-            Err(error) => {
-                eprintln!("worker of {}: {error}", self.name);
-                error.exit_code()
-            }
-        };
+        let code = worker::conclude(served.map_err(Into::into));
         std::process::exit(code.into())
     }
 
