@@ -66,7 +66,10 @@ fn a_service_survives_its_worker() {
     let said: Vec<&str> = said.lines().collect();
     let [before, death, after] = said[..] else { panic!("{said:?}") };
     assert_eq!([before, after], ["hello you"; 2]);
-    assert!(death.starts_with("its worker died (signal 6)"), "{death}");
+    assert!(
+        death.starts_with("its worker died (killed by signal 6) of this call of function 1002"),
+        "{death}"
+    );
     // Ctrl-C in a terminal.
     kill_process_group(group, Signal::INT).unwrap();
     assert!(parties.0[0].wait().unwrap().success());

@@ -111,6 +111,12 @@ pub use server::{
     DeadLetter, EXIT_NEVER, Function, Hang, Program, Restart, Server, ServerBuilder, ServerError,
     ServiceState, Strategy, WorkerInfo,
 };
+// What is found in, or given to, the types above.
+pub use shm_primitives::layout::phoenix::GroupShape;
+pub use shm_primitives::layout::service::{Order, Shape};
 pub use shm_primitives::message::Priority;
+pub use shm_primitives::monitor::Group;
+pub use shm_primitives::part::ClaimError;
 pub use shm_primitives::place::{Cause, Condition};
+pub use shm_primitives::table::SlotKey;
 pub use worker::{HandlerError, Reply, ReplyGrant, Request, Worker, WorkerError};

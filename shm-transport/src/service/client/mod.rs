@@ -218,7 +218,7 @@ impl Client {
                     None => return Err(CallError::TimedOut { waited: timeout }),
                 },
             };
-            let result = ending.result(function, place, attempt);
+            let result = ending.result(function, seq, place, attempt);
             match result {
                 Err(error @ CallError::WorkerCrashed { .. })
                     if attempt < ATTEMPTS

@@ -5,7 +5,7 @@ use super::Supervisor;
 use crate::service::server::hang::{Action, Doing};
 use crate::service::server::recover::TARGET;
 use rustix::process::Signal;
-use shm_primitives::layout::service::{Condition, SupervisorCount};
+use shm_primitives::layout::service::{Cause, Condition, SupervisorCount};
 use shm_primitives::monitor::Snapshot;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ impl Supervisor<'_> {
             Action::Clear => {
                 it.orders.condition = Condition::Up;
                 // Whatever was sent did not reach it.
-                it.killed = None;
+                (it.killed, it.sent) = (None, None);
                 self.write(place);
             }
             Action::Cancel(call) => {
@@ -51,10 +51,13 @@ impl Supervisor<'_> {
                     word.ask(call.seq_id);
                 }
             }
-            Action::Abort => self.signal(place, Signal::ABORT),
+            Action::Abort => {
+                it.sent = Some(Cause::Hung(Signal::ABORT.as_raw()));
+                self.signal(place, Signal::ABORT);
+            }
             Action::Kill => {
                 self.count(SupervisorCount::Kills, 1);
-                self.kill(place, Instant::now());
+                self.kill(place, Instant::now(), Cause::Hung(Signal::KILL.as_raw()));
             }
         }
     }

@@ -76,7 +76,7 @@ fn a_stop_does_not_wait_for_ever() {
     let monitor = control.layout.monitor(0).unwrap();
     until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
     server.stop(Duration::from_millis(20)).unwrap();
-    assert_eq!(client.receive(0, call), crashed(KILLED));
+    assert_eq!(client.receive(0, call), crashed(Cause::Late));
     client.leave();
     assert_eq!(place.files(), ["letters.math"]);
     let name = place.domain.segments().unwrap().next().unwrap().unwrap();
