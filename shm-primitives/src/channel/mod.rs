@@ -87,9 +87,11 @@
 //! position noted. The replies there are whole though the client may have read them: only the
 //! writer's end overwrites them, and whoever recovers has that. There is at most one: each
 //! reply is preceded by a note of its own position. A position that is impossible leaves it
-//! open whether the call was answered; it counts as [poison](Poison::doubt), because running
-//! twice is worse. So does another epoch with the head's own sequence id, which no two requests
-//! have in common.
+//! open whether the call was answered; so does another epoch with the head's own sequence id, which
+//! no two requests have in common. Then the replies say it that the client has not left behind yet.
+//! If none of them is the final one, the client has read it before, or there is none: it counts as
+//! [poison](Poison::doubt), because running twice is worse, and the client is told, perhaps a second
+//! time.
 //!
 //! # Why a worker never waits for a client
 //!

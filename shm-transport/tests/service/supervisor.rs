@@ -272,6 +272,8 @@ fn a_worker_that_comes_while_its_service_is_stopped_ends_as_if_it_had_served() {
     let place = Place::new();
     // Comes when it may, and leaves behind what it says and ends with.
     const LATE: &str = r#"
+        trap '' TERM
+        echo >"$AT/waits"
         looks=0
         until [ -e "$AT/come" ] || [ $looks -gt 6000 ]; do looks=$((looks + 1)); sleep 0.01; done
         "$0" "$@" >/dev/null 2>"$AT/said"
@@ -283,6 +285,7 @@ fn a_worker_that_comes_while_its_service_is_stopped_ends_as_if_it_had_served() {
         .args(["help::role", "--exact", "--test-threads=1", "-q"])
         .env("AT", &place.directory);
     let server = server(&place).worker(late).start().unwrap();
+    soon("it waits", || place.directory.join("waits").exists());
     thread::scope(|scope| {
         let stopped = scope.spawn(|| server.stop(PATIENCE));
         soon("it is being stopped", || server.state() == ServiceState::Stopping);

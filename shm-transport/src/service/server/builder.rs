@@ -27,6 +27,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+/// Bytes of all dead letters, whose index is made at the first death, while its caller waits.
+const MOST_LETTERS: usize = 256 << 20;
+
 /// What is done with the lanes of a place while it has no worker.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Strategy {
@@ -308,7 +311,7 @@ impl ServerBuilder {
     }
 
     /// For how many dead letters there is room, and for how many bytes of each; 64 of 4096 unless
-    /// something else is said.
+    /// something else is said. At most 65536, of 256 MiB in all.
     pub const fn letters(mut self, letters: u32, bytes: u32) -> Self {
         self.letters = LettersShape::new(letters, bytes);
         self
@@ -528,8 +531,10 @@ impl ServerBuilder {
                 u32::try_from(self.functions.len()).unwrap_or(u32::MAX),
             );
         }
-        if self.letters.required_size().is_none() {
-            return impossible("there can be no so many dead letters", self.letters.letters);
+        let letters = self.letters.required_size();
+        if letters.is_none_or(|bytes| bytes > MOST_LETTERS) || self.letters.letters > 65536 {
+            let what = "dead letters are 1 to 65536, of at most 256 MiB in all";
+            return impossible(what, self.letters.letters);
         }
         Ok(())
     }

@@ -154,7 +154,8 @@ impl Server {
         Client::builder(&name).in_domain(domain.clone()).connect()
     }
 
-    /// Waits until each worker serves, or one place has failed, or for so long.
+    /// Waits until each worker serves, or one place has failed, or for so long. Who was told of a
+    /// worker's death before, by a call's error, waits for the next worker at that place.
     ///
     /// # Errors
     ///
@@ -230,7 +231,8 @@ impl Server {
     }
 
     /// Stops the service: no new clients or calls, workers finish what they have in hand and end,
-    /// those that have not in time are killed; then everything of the service is unlinked but dead
+    /// those that have not yet come to their places get SIGTERM, those that have not ended in time
+    /// are killed; then everything of the service is unlinked but dead
     /// letters, if there are any. Blocks until that is done.
     ///
     /// # Errors
@@ -244,7 +246,7 @@ impl Server {
     }
 
     /// Leaves the service as it is, with its workers, without a supervisor. The next server of the
-    /// name adopts it. Not if the workers [die with the server](ServerBuilder::die_with_server).
+    /// name adopts it. Workers that [die with the server](ServerBuilder::die_with_server) are killed.
     ///
     /// # Errors
     ///

@@ -208,6 +208,18 @@ impl<'s> Lanes<'s> {
         }
     }
 
+    /// Whether the worker of a place has something in hand, by its monitor, of a client whose lanes
+    /// are there no more.
+    pub fn is_lost(&self, place: u32) -> bool {
+        let shape = self.shared.shape();
+        let is_of = |noted: &Transaction, key: SlotKey| {
+            u32::from(noted.lane) % shape.clients == key.index()
+                && noted.lane_epoch == key.generation()
+        };
+        self.in_hand(place)
+            .is_some_and(|noted| !self.clients.iter().any(|client| is_of(&noted, client.key)))
+    }
+
     /// Recovers the lane from one client to one place, if the dead one had an end of it.
     fn recover_lane(
         &self,

@@ -150,6 +150,11 @@ impl Supervisor<'_> {
         let theirs = self.recover_lanes(dead, cause, pid);
         let control = &self.shared.control.layout;
         for place in theirs {
+            if self.lanes.is_lost(place) {
+                // It died while nobody looked, and its caller has gone since.
+                tracing::warn!(target: TARGET, service = %self.shared.service, place, "of what a worker had in hand there can be no letter");
+                self.count(SupervisorCount::LettersLost, 1);
+            }
             if let Some(monitor) = control.monitor(place) {
                 monitor.recover_writer(dead).reset();
             }

@@ -222,9 +222,12 @@ impl Supervisor<'_> {
 
     pub(super) fn has_somebody(&self, place: usize) -> bool {
         let it = &self.places[place];
-        it.running.is_some()
-            || it.worker.is_some()
-            || self.shared.control.layout.workers().owner(self.at(place)).is_some()
+        it.running.is_some() || it.worker.is_some() || self.is_claimed(place)
+    }
+
+    /// Whether somebody has the place, by its slot.
+    pub(super) fn is_claimed(&self, place: usize) -> bool {
+        self.shared.control.layout.workers().owner(self.at(place)).is_some()
     }
 
     pub(super) fn doing(&self, place: usize) -> Doing {

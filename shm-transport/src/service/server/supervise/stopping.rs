@@ -52,6 +52,10 @@ impl Supervisor<'_> {
             self.places[place].orders.helper = None;
             if self.has_somebody(place) {
                 self.drain(place, until);
+                if !self.is_claimed(place) {
+                    // It has nothing of the service, and finds it closed when it comes.
+                    self.signal(place, Signal::TERM);
+                }
             } else {
                 self.leave_empty(place);
             }

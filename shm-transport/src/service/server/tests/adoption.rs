@@ -2,6 +2,7 @@
 
 use super::*;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use shm_primitives::layout::service::SupervisorCount;
 use std::process::{Child, Command as Process, Stdio};
 
 /// A server in a process of its own.
@@ -160,5 +161,35 @@ fn workers_that_were_left_alone_are_no_zombies_when_they_end() {
     assert_eq!(pids(&place)[0], left[0]);
     server.stop(PATIENCE).unwrap();
     until("it is waited for", || !is_child(left[0]));
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// The caller's memory has gone with it, and with that the call.
+#[test]
+fn what_was_in_hand_of_a_client_that_has_gone_meanwhile_is_counted() {
+    let place = Place::new();
+    let other = Other::start(&place, "lives");
+    let before = pids(&place);
+    let mut client = TestClient::connect(&place);
+    // One more, who stays: of it nothing is in hand.
+    let mut second = TestClient::connect(&place);
+    assert_eq!(second.call(0, ECHO, b"before").unwrap(), b"before");
+    client.send(0, SLEEP, &60_000u16.to_le_bytes());
+    let control = place.control();
+    let monitor = control.layout.monitor(0).unwrap();
+    until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
+    other.kill();
+    kill(before[0], Signal::KILL);
+    until("it is dead", || !is_running(before[0]));
+    client.leave();
+    let server = place.builder().start().unwrap();
+    server.wait_until_up(PATIENCE).unwrap();
+    assert_eq!(second.call(0, ECHO, b"after").unwrap(), b"after");
+    assert_eq!(server.letters().unwrap(), []);
+    let counts = control.layout.supervisor_counters().values();
+    assert_eq!(counts[SupervisorCount::LettersLost as usize], 1);
+    assert_eq!(counts[SupervisorCount::Poisoned as usize], 0);
+    second.leave();
+    server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
 }

@@ -44,11 +44,7 @@ fn a_stopped_worker_is_suspect_and_lives() {
     server.wait_until_up(PATIENCE).unwrap();
     let mut client = TestClient::connect(&place);
     let pid = server.workers()[0].pid.unwrap();
-    let call = client.send(0, UNTIL_CANCELLED, b"");
-    let control = place.control();
-    let monitor = control.layout.monitor(0).unwrap();
-    until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
-    kill(pid, Signal::STOP);
+    let call = client.send(0, STOP_UNTIL_CANCELLED, b"");
     until("it is suspect", || server.workers()[0].condition == Condition::Suspect);
     // Much longer than it would take to be killed.
     thread::sleep(Duration::from_millis(400));

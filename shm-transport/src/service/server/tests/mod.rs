@@ -41,6 +41,8 @@ const PID: u32 = 1005;
 const UNTIL_CANCELLED: u32 = 1006;
 /// Writes the number of who keeps it into the file of that name, and is stuck.
 const STICK: u32 = 1007;
+/// Stops its process first.
+const STOP_UNTIL_CANCELLED: u32 = 1008;
 
 /// A domain of this test alone, which has to be empty in the end.
 struct Place {

@@ -56,6 +56,8 @@ fn what_cannot_be_is_said_at_once() {
         place.builder().function(1000, Function::new()),
         place.builder().function(1001, Function::new()).function(1001, Function::new()),
         place.builder().letters(0, 0),
+        place.builder().letters(1 << 17, 64),
+        place.builder().letters(1 << 16, 1 << 16),
     ];
     for builder in impossible {
         let error = builder.start().unwrap_err();
@@ -81,4 +83,22 @@ fn a_stop_does_not_wait_for_ever() {
     assert_eq!(place.files(), ["letters.math"]);
     let name = place.domain.segments().unwrap().next().unwrap().unwrap();
     std::fs::remove_file(place.domain.path_of(&name)).unwrap();
+}
+
+/// A worker that has not come to its place holds nothing that would have to be waited for.
+#[test]
+fn a_stop_does_not_wait_for_those_who_have_not_come() {
+    let place = Place::new();
+    let said = std::env::temp_dir().join(format!("{}-said", place.domain.name()));
+    let never = "trap 'echo asked >>\"$0\"; exit' TERM; echo waits >>\"$0\"; \
+                 looks=0; while [ $looks -lt 6000 ]; do looks=$((looks + 1)); sleep 0.01; done";
+    let never = Program::new("/bin/sh").args(["-c", never]).arg(&said);
+    let server = place.builder().worker(never).start().unwrap();
+    let lines = || std::fs::read_to_string(&said).unwrap_or_default();
+    until("both wait", || lines() == "waits\nwaits\n");
+    // They would be killed then, and say nothing.
+    server.stop(Duration::from_secs(20)).unwrap();
+    assert_eq!(lines(), "waits\nwaits\nasked\nasked\n");
+    std::fs::remove_file(said).unwrap();
+    assert_eq!(place.files(), [""; 0]);
 }

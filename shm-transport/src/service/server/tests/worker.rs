@@ -1,6 +1,6 @@
 //! A worker, made of the primitives. How it behaves is said by [`MODE`].
 
-use super::{DIE, EXIT, MODE, PATIENCE, PID, SLEEP, STICK, UNTIL_CANCELLED, kill};
+use super::{DIE, EXIT, MODE, PATIENCE, PID, SLEEP, STICK, STOP_UNTIL_CANCELLED, UNTIL_CANCELLED, kill};
 use crate::domain::Domain;
 use crate::member::{JoinOptions, Member};
 use crate::park::FutexPark;
@@ -152,7 +152,10 @@ fn serve(function: u32, payload: &[u8], cancelled: impl Fn() -> bool) -> Vec<u8>
         )),
         STICK => stick(payload),
         PID => return std::process::id().to_le_bytes().into(),
-        UNTIL_CANCELLED => {
+        UNTIL_CANCELLED | STOP_UNTIL_CANCELLED => {
+            if function == STOP_UNTIL_CANCELLED {
+                kill(std::process::id(), Signal::STOP);
+            }
             while !cancelled() {
                 thread::sleep(Duration::from_millis(1));
             }
