@@ -79,7 +79,7 @@
 //! A lane to a normal worker has room for 1024 calls of 64 bytes with their replies unless something
 //! else is said; its memory is taken at the first call that goes there. Room for a call's reply is
 //! taken with the call, so there is always room for an answer. More is in
-//! [`server`](server#segments), and the layouts are in [`shm_primitives::layout`].
+//! [`server`](server#segments), and the layouts are in `shm_primitives::layout`.
 //!
 //! # What a kill leaves
 //!

@@ -155,7 +155,7 @@ pub enum Command {
     /// In a domain of its own, of which nothing is left, also if it is interrupted. Every claim is
     /// checked; exits with 1 if one does not hold.
     Demo(Demo),
-    /// Show domains: their segments, members and nodes
+    /// Show domains: their segments, members, nodes and services
     ///
     /// All domains in the directory unless --domain names one. Looks at copies, and so at what the
     /// dead left as well as at what is in use; changes nothing.
@@ -181,7 +181,7 @@ pub enum Command {
     ///
     /// They are not run again by themselves.
     Dlq(Dlq),
-    /// Print the state of the domain's nodes in the OpenMetrics text format
+    /// Print the state of the domain's nodes and services in the OpenMetrics text format
     ///
     /// Once to standard output, or with --listen to whoever asks by HTTP.
     Metrics(Metrics),

@@ -95,9 +95,14 @@ impl From<MapError> for ConnectError {
 
 /// Why a call has no result.
 ///
-/// Whether its handler has run: not, if it was `TooLarge`, there was `NoWorker`, or it was `Full` or
-/// `Disconnected`. Once, or in part, if it `Failed` or `Panicked`, or its worker crashed. With
-/// `TimedOut`, `Cancelled`, `ServiceGone` and `Corrupt` nobody knows.
+/// Whether its handler has run:
+///
+/// | | |
+/// |---|---|
+/// | not | `TooLarge`, `NoWorker`, `Full`, `Disconnected`, `UnknownFunction`, `Segment`, `Lane`, `Thread` |
+/// | to its end | `Failed`, `Refused`, `ReplyTooLarge` |
+/// | in part | `Panicked`, `WorkerCrashed` |
+/// | nobody knows | `TimedOut`, `Cancelled`, `ServiceGone`, `Corrupt` |
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CallError {

@@ -192,8 +192,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `NotUp` if one does not come up again: the others are not touched then. `Stopped`;
-    /// `Impossible` while another restart is under way.
+    /// `NotUp` if one does not come up again: the others are not touched then. `Stopped`; `Busy`
+    /// while another restart is under way.
     pub fn rolling_restart(&self) -> Result<(), ServerError> {
         self.ask(|done| Command::Roll { program: None, done })
     }

@@ -1,6 +1,8 @@
 //! A worker, made of the primitives. How it behaves is said by [`MODE`].
 
-use super::{DIE, EXIT, MODE, PATIENCE, PID, SLEEP, STICK, STOP_UNTIL_CANCELLED, UNTIL_CANCELLED, kill};
+use super::{
+    DIE, EXIT, MODE, PATIENCE, PID, SLEEP, STICK, STOP_UNTIL_CANCELLED, UNTIL_CANCELLED, kill,
+};
 use crate::domain::Domain;
 use crate::member::{JoinOptions, Member};
 use crate::park::FutexPark;
