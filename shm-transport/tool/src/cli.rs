@@ -177,6 +177,11 @@ pub enum Command {
     ///
     /// Looks from outside, without joining: nodes do not notice, and the dead are shown too.
     Top(Top),
+    /// End a service whose server is gone: its workers finish what they have in hand, and go
+    ///
+    /// Its callers are told that it is gone; dead letters stay. One that has a server is to be
+    /// stopped by that.
+    Stop(Stop),
     /// Look at the dead letters of a service: messages whose worker died of them, or with them
     ///
     /// They are not run again by themselves.
@@ -397,6 +402,16 @@ pub struct Recv {
     /// How to print: an object a line.
     #[command(flatten)]
     pub format: Format,
+}
+
+/// `shm stop`.
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// The service
+    pub service: String,
+    /// Kill workers that have not gone after so many seconds
+    #[arg(long, short, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub within: Duration,
 }
 
 /// `shm echo`.

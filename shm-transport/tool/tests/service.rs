@@ -116,6 +116,35 @@ fn answer(place: &Place, arguments: &[&str], answer: &str) -> Done {
     done
 }
 
+/// A service that has lost its server is stopped from a shell, and one that has a server is not.
+#[test]
+fn a_service_without_a_server_is_stopped() {
+    let place = Place::new();
+    let done = place.shm(&["stop", NAME]).with(4);
+    assert!(done.err.contains("no service"), "{}", done.err);
+    let mut supervisor = Supervisor::start(&place);
+    let done = place.shm(&["stop", NAME]).with(1);
+    assert!(
+        done.err.contains(&format!("run by process {}", supervisor.child.id())),
+        "{}",
+        done.err
+    );
+    supervisor.kill_supervisor();
+    assert!(supervisor.workers.iter().all(|pid| lives(*pid)));
+    place.shm(&["stop", NAME]).with(0);
+    // They are no children of whoever stopped them: their end is a moment later.
+    await_that("the workers are gone", || !supervisor.workers.iter().any(|pid| lives(*pid)));
+    supervisor.workers.clear();
+    let files = place.domain.segments().unwrap().map(|name| name.unwrap().as_str().to_owned());
+    assert_eq!(files.filter(|name| name != "members").collect::<Vec<_>>(), [""; 0]);
+    place.shm(&["stop", NAME]).with(4);
+}
+
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
 #[test]
 fn list_shows_services() {
     let place = Place::apart();

@@ -101,6 +101,7 @@ pub struct ServerBuilder {
     wait: Wait,
     cores: Cores,
     trusted: bool,
+    only_stops: bool,
 }
 
 /// Gives a worker one of its handlers.
@@ -142,7 +143,15 @@ impl ServerBuilder {
             wait: Wait::default(),
             cores: Cores::default(),
             trusted: false,
+            only_stops: false,
         }
+    }
+
+    /// A service that nobody supervises, of that shape, taken over to be stopped: no worker is
+    /// started.
+    pub(in crate::service) fn to_stop(name: &str, domain: &Domain, shape: Shape) -> Self {
+        let this = Self { shape, only_stops: true, ..Self::new(name) };
+        this.in_domain(domain.clone()).worker("/proc/self/exe")
     }
 
     /// The domain of that name: only processes that say the same meet. Unless this or
@@ -159,7 +168,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The program that each worker runs.
+    /// The program that each worker runs. Of this and [`this_program`](Self::this_program) the last
+    /// that is said counts.
     pub fn worker(mut self, program: impl Into<Program>) -> Self {
         self.program = Some(Workers::Program(program.into()));
         self
@@ -429,6 +439,7 @@ impl ServerBuilder {
             hang: self.hang,
             functions,
             drain: self.drain,
+            only_stops: self.only_stops,
             begun,
         };
         let spawned = crate::event::without_signals(|| {

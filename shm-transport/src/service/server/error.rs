@@ -66,7 +66,7 @@ pub enum ServerError {
     },
     /// A service of that name runs on without its supervisor, and has other places or lanes.
     #[error(
-        "service {service:?} runs with{}: say the same to adopt it, and `stop` it before it is made anew, or end the processes of its workers and clients (`shm list` has their numbers)",
+        "service {service:?} runs with{}: say the same to adopt it, or `stop` it first, which `shm stop` does if its server is gone",
         Differences(found, wanted)
     )]
     Shape {
@@ -106,7 +106,7 @@ pub enum ServerError {
     },
     /// There is no such program, or it cannot be executed.
     #[error(
-        "the workers' program {path:?} cannot be executed: {source}; give the path of an executable file"
+        "the workers' program {path:?} cannot be executed: {source}; give the path of an executable file, with a slash in it unless it is to be looked for in PATH"
     )]
     Program {
         /// The program.

@@ -186,10 +186,13 @@ impl Supervisor<'_> {
             }
             Next::GiveUp { deaths } => {
                 let within = self.settings.restart.within;
-                self.give_up(
-                    place,
-                    format!("{deaths} workers died within {within:?}, of which the last {what}"),
-                );
+                let died = match deaths {
+                    1 => format!("its worker {what}"),
+                    _ => {
+                        format!("{deaths} workers died within {within:?}, of which the last {what}")
+                    }
+                };
+                self.give_up(place, died);
             }
         }
     }

@@ -29,7 +29,11 @@ impl Supervisor<'_> {
         let Some(action) = it.hang.look(now, record, threshold, &self.settings.hang, doing) else {
             return;
         };
-        tracing::warn!(target: TARGET, service = %self.shared.service, place, ?action, "a worker is at one call for long");
+        let took = record.map(|noted| now.saturating_sub(Duration::from_nanos(noted.start)));
+        let function =
+            record.and_then(|noted| self.lanes.function_in_hand(noted.lane, noted.seq_id));
+        let (service, done) = (&self.shared.service, action.name());
+        tracing::warn!(target: TARGET, %service, place, pid, function, ?took, done, "a worker is at one call for long");
         match action {
             Action::Suspect => {
                 it.orders.condition = Condition::Suspect;
