@@ -192,7 +192,8 @@ fn spares_are_places() {
         assert_eq!(layout.orders(place).unwrap().read().unwrap().condition, Condition::Spare);
     }
     assert!(layout.orders(7).is_none() && layout.monitor(7).is_none());
-    drop(create_bells(&shape));
+    let (_, bells) = create_bells(&shape);
+    assert!(bells.announcer(6, 39).is_some() && bells.announcer(7, 0).is_none());
 }
 
 fn header_words(memory: &Memory) -> Vec<u32> {

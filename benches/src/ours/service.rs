@@ -98,6 +98,8 @@ fn service(place: &Place, wait: Wait, cpus: &[usize]) -> ServerBuilder {
         .worker(program)
         .workers(cpus.len() as u32)
         .vip_workers(0)
+        // VIP places stand behind the normal ones then, as the CPUs do.
+        .spares(0)
         .die_with_server(true)
 }
 

@@ -6,10 +6,12 @@ use common::{Done, Place, await_that, run};
 use serde_json::Value;
 use shm_transport::node::Node;
 use shm_transport::service::{
-    CallError, Client, HandlerError, Priority, Program, Reply, Request, Restart, Server, Worker,
+    CallError, Client, Condition, HandlerError, Priority, Program, Reply, Request, Restart, Server,
+    Worker,
 };
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -473,6 +475,48 @@ fn top_metrics_and_doctor_know_services() {
     place.shm(&["dlq", "drop", NAME, "--all", "--yes"]).with(0);
     assert_eq!(services()["found"], "1 at work");
     drop(client);
+    server.stop(LONG).unwrap();
+}
+
+/// Says of a place's worker, in the supervisor's stead, that it is stuck: a kernel that does so is
+/// not at hand.
+fn say_stuck(place: &Place, at: usize) {
+    let mut names = place.domain.segments().unwrap().flatten();
+    let control = names.find(|name| name.as_str().starts_with("service.")).unwrap();
+    let path = place.domain.path_of(&control);
+    let bytes = fs::read(&path).unwrap();
+    // Behind the headers of the segment and of the service's part: see `layout::service`.
+    let row = 256 + 128 + 64 * at;
+    // An odd number of records: the last one is the second copy.
+    let copy = row + if bytes[row] % 2 == 1 { 32 } else { 4 };
+    assert_eq!(bytes[copy + 5], Condition::Up as u8);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[Condition::Stuck as u8], (copy + 5) as u64).unwrap();
+}
+
+#[test]
+fn one_that_is_stuck_is_shown() {
+    let place = Place::apart();
+    let server = serve(place.domain.clone());
+    say_stuck(&place, 1);
+    let pid = server.workers()[1].pid.unwrap().to_string();
+    let found = service(&place);
+    assert_eq!(found["workers"][1]["condition"], "stuck");
+    assert_eq!((&found["wanted"], found["workers"].as_array().unwrap().len()), (&3.into(), 3));
+    assert!(place.shm(&["list"]).with(0).out.contains("stuck"));
+    let text = place.shm(&["top", "-n", "1", "-i", "0.01"]).with(0).out;
+    assert!(text.contains("2 of 3"), "{text}");
+    let text = place.shm(&["metrics"]).with(0).out;
+    for (name, value) in [("up", 2), ("wanted", 3), ("stuck", 1)] {
+        let line = format!("{name}{{domain=\"apart\",service=\"math/fast\"}} {value}\n");
+        assert!(text.contains(&format!("shm_service_workers_{line}")), "{line}: {text}");
+    }
+    let found = place.shm(&["doctor", "--json"]).json();
+    let checks = found["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["name"] == "services").unwrap();
+    assert_eq!(found["status"], "warn");
+    assert_eq!(found["found"], "math/fast: 1 worker does not die though killed");
+    assert!(found["advice"].as_str().unwrap().contains(&pid), "{found}");
     server.stop(LONG).unwrap();
 }
 

@@ -52,8 +52,8 @@ pub fn check(directory: &Path) -> Option<Finding> {
                         pids.filter_map(|it| it.worker.as_ref()?.pid).map(|pid| pid.to_string());
                     let pids = pids.collect::<Vec<_>>().join(", ");
                     let todo = format!(
-                        "see what process {pids} waits for (/proc/<pid>/stack, a disk or network \
-                         file system): its place is lost until it ends"
+                        "see what process {pids} waits for, a disk or a network's file system: its \
+                         place is lost until it has ended"
                     );
                     say(format!("{what} not die though killed"), todo);
                 }
