@@ -135,7 +135,7 @@ fn a_service_without_a_server_is_stopped() {
     assert!(supervisor.workers.iter().all(|pid| lives(*pid)));
     place.shm(&["stop", NAME]).with(0);
     // They are no children of whoever stopped them: their end is a moment later.
-    await_that("the workers are gone", || !supervisor.workers.iter().any(|pid| lives(*pid)));
+    await_that(|| !supervisor.workers.iter().any(|pid| lives(*pid)));
     supervisor.workers.clear();
     let files = place.domain.segments().unwrap().map(|name| name.unwrap().as_str().to_owned());
     assert_eq!(files.filter(|name| name != "members").collect::<Vec<_>>(), [""; 0]);
@@ -254,7 +254,7 @@ fn letters_are_called_again() {
     let all = letters(&place);
     // It dies of it again.
     let done = place.shm(&["dlq", "redrive", NAME, &all[0]]).with(1);
-    assert!(done.out.contains("kept") && done.err.contains("exit code 9"), "{done:?}");
+    assert!(done.out.contains("kept") && done.err.contains("exited with 9"), "{done:?}");
     assert_eq!(letters(&place)[..2], all, "and one letter more");
     assert_eq!(letters(&place).len(), 3);
 
@@ -470,7 +470,7 @@ fn top_metrics_and_doctor_know_services() {
     let found = services();
     assert_eq!(
         (&found["status"], &found["found"]),
-        (&"warn".into(), &"math/fast: 1 dead letter".into())
+        (&"warn".into(), &"math/fast in domain apart: 1 dead letter".into())
     );
     place.shm(&["dlq", "drop", NAME, "--all", "--yes"]).with(0);
     assert_eq!(services()["found"], "1 at work");
@@ -515,7 +515,7 @@ fn one_that_is_stuck_is_shown() {
     let checks = found["checks"].as_array().unwrap();
     let found = checks.iter().find(|check| check["name"] == "services").unwrap();
     assert_eq!(found["status"], "warn");
-    assert_eq!(found["found"], "math/fast: 1 worker does not die though killed");
+    assert_eq!(found["found"], "math/fast in domain apart: 1 worker does not die though killed");
     assert!(found["advice"].as_str().unwrap().contains(&pid), "{found}");
     server.stop(LONG).unwrap();
 }
