@@ -159,7 +159,8 @@ fn calls_are_answered_and_deaths_are_errors() {
         };
         let group = if priority == Priority::High { Group::Vip } else { Group::Normal };
         assert_eq!((cause, attempt, function), (Cause::Signalled(9), 1, DIE));
-        assert_eq!(server.workers()[place as usize].group, group);
+        let workers = server.workers();
+        assert_eq!(workers.iter().find(|it| it.place == place).unwrap().group, group);
         let letters = server.letters().unwrap();
         let kept = letters.iter().find(|it| Some(it.key) == letter).expect("it was kept");
         assert_eq!((kept.seq_id, kept.worker, kept.function), (seq_id, place, DIE));
