@@ -135,6 +135,7 @@ fn a_service_without_a_server_is_stopped() {
     // None is started in the place of one that is dead: its words would be heard here.
     let pid = rustix::process::Pid::from_raw(supervisor.workers[0] as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    await_that(|| !lives(supervisor.workers[0]));
     assert!(supervisor.workers[1..].iter().all(|pid| lives(*pid)));
     assert_eq!(place.shm(&["stop", NAME]).with(0).err, "");
     // They are no children of whoever stopped them: their end is a moment later.
