@@ -137,7 +137,8 @@ fn a_service_without_a_server_is_stopped() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     await_that(|| !lives(supervisor.workers[0]));
     assert!(supervisor.workers[1..].iter().all(|pid| lives(*pid)));
-    assert_eq!(place.shm(&["stop", NAME]).with(0).err, "");
+    let done = place.shm(&["stop", NAME]).with(0);
+    assert_eq!((&*done.out, &*done.err), ("", ""));
     // They are no children of whoever stopped them: their end is a moment later.
     await_that(|| !supervisor.workers.iter().any(|pid| lives(*pid)));
     supervisor.workers.clear();
