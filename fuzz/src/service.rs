@@ -116,7 +116,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
                     continue;
                 };
                 let _ = writer.orders().map_err(|error| error.to_string());
-                let words = [u32::from(kind) % 5, value.into()];
+                let words = [u32::from(kind) % 7, value.into()];
                 let new = Orders {
                     incarnation: incarnation.into(),
                     order: [Order::Vacant, Order::Run, Order::Drain][usize::from(order % 3)],

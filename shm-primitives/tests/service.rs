@@ -340,8 +340,8 @@ fn the_words_of_orders() {
     for (at, value, wanted) in [
         (8, 3, Corrupt { what: "order", found: 3, limit: 2 }),
         (8, 0x801, Corrupt { what: "condition", found: 8, limit: 7 }),
-        (8, 0x5_0201, Corrupt { what: "kind of a cause of death", found: 5, limit: 4 }),
-        (8, 0x100_0201, Corrupt { what: "kind of a cause of death", found: 256, limit: 4 }),
+        (8, 0x7_0201, Corrupt { what: "kind of a cause of death", found: 7, limit: 6 }),
+        (8, 0x100_0201, Corrupt { what: "kind of a cause of death", found: 256, limit: 6 }),
     ] {
         memory.set(row + at, value);
         let error = layout.orders(1).unwrap().read().unwrap_err();
@@ -372,6 +372,8 @@ fn any_orders() -> impl Strategy<Value = Orders> {
         any::<i32>().prop_map(|code| Some(Cause::Exited(code))),
         any::<i32>().prop_map(|signal| Some(Cause::Signalled(signal))),
         Just(Some(Cause::Panicked)),
+        any::<i32>().prop_map(|signal| Some(Cause::Hung(signal))),
+        Just(Some(Cause::Late)),
         Just(Some(Cause::Unknown)),
     ];
     let helper = prop_oneof![Just(None), (0..u32::MAX).prop_map(Some)];
@@ -456,10 +458,12 @@ fn causes() {
         Some(Cause::Signalled(11)),
         Some(Cause::Panicked),
         Some(Cause::Unknown),
+        Some(Cause::Hung(6)),
+        Some(Cause::Late),
     ] {
         assert_eq!(Cause::from_words(Cause::to_words(cause)), Ok(cause));
     }
-    assert!(Cause::from_words([5, 0]).is_err());
+    assert!(Cause::from_words([7, 0]).is_err());
     assert_eq!(Cause::Exited(3).to_string(), "exited with 3");
     assert_eq!(Cause::Signalled(9).to_string(), "killed by signal 9");
 }

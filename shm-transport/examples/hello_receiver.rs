@@ -1,7 +1,7 @@
 //! Run it, and then `hello_sender` as often as you like.
 use shm_transport::node::Node;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     let node = Node::join("receiver")?;
     let listener = node.on_message(|message| {
         println!("{} says: {}", message.sender(), String::from_utf8_lossy(message));

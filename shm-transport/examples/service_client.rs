@@ -2,7 +2,7 @@
 use shm_transport::service::{Client, Priority};
 use std::time::Duration;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     let client = Client::connect("greeter")?;
     let call = |function| client.call(function, b"you", Priority::Low, Duration::from_secs(10));
     println!("{}", String::from_utf8_lossy(&call(1001)?));

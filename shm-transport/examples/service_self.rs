@@ -2,7 +2,7 @@
 use shm_transport::service::{Priority, Reply, Request, Server};
 use std::time::Duration;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     let patience = Duration::from_secs(10);
     let builder = Server::builder("adder").this_program().workers(2).vip_workers(0);
     let server = builder.on(1001, |bytes: &Request, reply: Reply| {

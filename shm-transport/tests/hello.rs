@@ -3,10 +3,13 @@
 
 mod segment_help;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use segment_help::{Parties, Place};
 use shm_transport::domain::Domain;
 use shm_transport::node::{Node, sweep};
-use std::io::{BufRead, BufReader, Write};
+use shm_transport::service::{EXIT_NEVER, WorkerError};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -52,23 +55,37 @@ fn wait_for_the_receiver(domain: &Domain) {
 fn a_service_survives_its_worker() {
     let place = Place::new();
     let mut server = example(&place, "service_server");
-    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut server = server.stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut enter = server.stdin.take().unwrap();
+    let group = Pid::from_child(&server);
     let mut parties = Parties(vec![server]);
-    assert_eq!(lines.next().expect("it starts"), "2 workers serve; press Enter to stop");
+    assert_eq!(lines.next().expect("it starts"), "2 workers serve; Ctrl-C stops them");
     let done = example(&place, "service_client").output().unwrap();
     assert!(done.status.success(), "{done:?}");
     let said = String::from_utf8(done.stdout).unwrap();
     let said: Vec<&str> = said.lines().collect();
     let [before, death, after] = said[..] else { panic!("{said:?}") };
     assert_eq!([before, after], ["hello you"; 2]);
-    assert!(death.starts_with("its worker died (signal 6)"), "{death}");
-    writeln!(enter).unwrap();
+    assert!(
+        death.starts_with("its worker died (killed by signal 6) of this call of function 1002"),
+        "{death}"
+    );
+    // Ctrl-C in a terminal.
+    kill_process_group(group, Signal::INT).unwrap();
     assert!(parties.0[0].wait().unwrap().success());
     // The call that its worker died of is kept.
     let files = place.files();
     assert!(matches!(&files[..], [one] if one.contains("letters")), "{files:?}");
+}
+
+/// A worker's program that a person starts says so, and that it is of no use to try again.
+#[test]
+fn a_worker_says_what_is_wrong() {
+    let place = Place::new();
+    let done = example(&place, "service_worker").env_remove("SHM_WORKER").output().unwrap();
+    assert_eq!(done.status.code(), Some(EXIT_NEVER));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(said, format!("{}\n", WorkerError::NotStarted));
 }
 
 #[test]
@@ -93,6 +110,7 @@ fn they_are_as_short_as_they_should_be() {
         include_str!("../examples/service_client.rs"),
         include_str!("../examples/service_self.rs"),
     ] {
-        assert!(text.lines().count() <= 20, "{text}");
+        let code = text.lines().filter(|line| !line.starts_with("//!"));
+        assert!(code.count() <= 20, "{text}");
     }
 }

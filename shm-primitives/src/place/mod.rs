@@ -22,7 +22,7 @@
 //!     +5     1  condition      0 stopped, 1 starting, 2 up, 3 back-off, 4 failed, 5 suspect,
 //!                              6 stuck, 7 spare
 //!     +6     1  cause kind     of the last death: 0 none, 1 exited, 2 signalled, 3 panicked,
-//!                              4 unknown
+//!                              4 unknown, 5 hung, 6 late
 //!     +7     1  0
 //!     +8     4  helper         who is asked to serve the place meanwhile: place + 1; 0 nobody
 //!    +12     4  restarts

@@ -234,7 +234,12 @@ impl Bare {
                 Ok(Recovered::Poison(mut found)) => {
                     assert_eq!(poison, None, "one at the most");
                     poison = Some(found.header().seq_id());
-                    let failure = Failure::Crashed { cause: Cause::Unknown, attempt: 1 };
+                    let failure = Failure::Crashed {
+                        cause: Cause::Unknown,
+                        attempt: 1,
+                        place: 0,
+                        letter: None,
+                    };
                     found.fail(&failure.to_bytes(64)).unwrap();
                     drop(found.skip());
                 }

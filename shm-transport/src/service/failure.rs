@@ -5,7 +5,9 @@
 //!      0     4  what      u32  see below
 //!               0 the handler's own error:   its bytes
 //!               1 unknown function
-//!               2 crashed:                   cause u32, its value u32, attempt u32
+//!               2 crashed:                   cause u32, its value u32, attempt u32, the worker's
+//!                                            place u32, and of the dead letter its index u32, its
+//!                                            generation u32, or 0
 //!               3 panicked:                  the panic's message
 //!               4 refused: no valid request: why
 //!               5 the reply was too large:   bytes u32, the most u32
@@ -16,6 +18,7 @@
 //! All little-endian. Text is cut to what the reply has room for.
 
 use shm_primitives::place::Cause;
+use shm_primitives::table::SlotKey;
 
 /// Why a call has no result, as a worker or the supervisor writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +29,10 @@ pub(super) enum Failure {
     Crashed {
         cause: Cause,
         attempt: u32,
+        /// Its worker's place.
+        place: u32,
+        /// The dead letter that was kept.
+        letter: Option<SlotKey>,
     },
     Panicked(String),
     Refused(String),
@@ -46,9 +53,11 @@ impl Failure {
         let (what, words, text): (u32, Vec<u32>, &[u8]) = match self {
             Self::Handler(bytes) => (0, vec![], bytes),
             Self::UnknownFunction => (1, vec![], &[]),
-            Self::Crashed { cause, attempt } => {
+            Self::Crashed { cause, attempt, place, letter } => {
                 let [kind, value] = Cause::to_words(Some(*cause));
-                (2, vec![kind, value, *attempt], &[])
+                let [index, generation] =
+                    letter.map_or([0; 2], |key| [key.index(), key.generation()]);
+                (2, vec![kind, value, *attempt, *place, index, generation], &[])
             }
             Self::Panicked(text) => (3, vec![], text.as_bytes()),
             Self::Refused(text) => (4, vec![], text.as_bytes()),
@@ -72,7 +81,9 @@ impl Failure {
             1 => Self::UnknownFunction,
             2 => {
                 let cause = Cause::from_words([word(rest, 0)?, word(rest, 4)?]).ok()??;
-                Self::Crashed { cause, attempt: word(rest, 8)? }
+                let (index, generation) = (word(rest, 16)?, word(rest, 20)?);
+                let letter = (generation > 0).then(|| SlotKey::new(index, generation));
+                Self::Crashed { cause, attempt: word(rest, 8)?, place: word(rest, 12)?, letter }
             }
             3 => Self::Panicked(text()),
             4 => Self::Refused(text()),
@@ -94,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let crashed = |cause| Failure::Crashed { cause, attempt: 2 };
+        let crashed = |cause| Failure::Crashed { cause, attempt: 2, place: 0, letter: None };
+        let letter = Some(SlotKey::new(0, 1));
         for failure in [
             Failure::Handler(b"no".to_vec()),
             Failure::Handler(vec![]),
@@ -102,6 +114,7 @@ mod tests {
             crashed(Cause::Exited(-1)),
             crashed(Cause::Signalled(9)),
             crashed(Cause::Unknown),
+            Failure::Crashed { cause: Cause::Hung(6), attempt: 1, place: 7, letter },
             Failure::Panicked("index out of bounds".into()),
             Failure::Refused("header".into()),
             Failure::TooLarge { length: 65, most: 64 },
@@ -117,6 +130,10 @@ mod tests {
         assert_eq!(Failure::from_bytes(&[]), None);
         assert_eq!(Failure::from_bytes(&[1, 0, 0]), None);
         assert_eq!(Failure::from_bytes(&[2, 0, 0, 0, 1, 0, 0, 0]), None, "half a cause");
+        let mut crashed = vec![0; 28];
+        (crashed[0], crashed[4]) = (2, 4);
+        assert!(Failure::from_bytes(&crashed).is_some());
+        assert_eq!(Failure::from_bytes(&crashed[..27]), None, "half a letter");
         assert_eq!(Failure::from_bytes(&[8, 0, 0, 0]), None, "of a later version");
     }
 }

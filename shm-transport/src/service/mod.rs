@@ -80,7 +80,7 @@
 //! A lane to a normal worker has room for 1024 calls of 64 bytes with their replies unless something
 //! else is said; its memory is taken at the first call that goes there. Room for a call's reply is
 //! taken with the call, so there is always room for an answer. More is in
-//! [`server`](server#segments), and the layouts are in [`shm_primitives::layout`].
+//! [`server`](server#segments), and the layouts are in `shm_primitives::layout`.
 //!
 //! # What a kill leaves
 //!
@@ -113,6 +113,12 @@ pub use server::{
     DeadLetter, EXIT_NEVER, Function, Hang, Program, Restart, Server, ServerBuilder, ServerError,
     ServiceState, Strategy, WorkerInfo,
 };
+// What is found in, or given to, the types above.
+pub use shm_primitives::layout::phoenix::GroupShape;
+pub use shm_primitives::layout::service::{Order, Shape};
 pub use shm_primitives::message::Priority;
+pub use shm_primitives::monitor::Group;
+pub use shm_primitives::part::ClaimError;
 pub use shm_primitives::place::{Cause, Condition};
+pub use shm_primitives::table::SlotKey;
 pub use worker::{HandlerError, Reply, ReplyGrant, Request, Worker, WorkerError};

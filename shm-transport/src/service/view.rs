@@ -17,17 +17,20 @@
 //! # Ok::<(), shm_primitives::layout::lrpc::NodeIdError>(())
 //! ```
 
+use super::mapped::ControlMapped;
 use super::name::{BELLS, CLIENT, CONTROL, LETTERS, ServiceName};
 use super::name::{bells_of, client_of, control_of, letters_of};
 use super::server::adopt::clear_deserted;
 use super::server::letters;
-use super::{DeadLetter, ServerError, role};
+use super::{DeadLetter, ServerBuilder, ServerError, role};
 use crate::domain::{Domain, SegmentName};
 use crate::escape;
 use crate::member::{self, JoinOptions, Member};
+use crate::segment::SegmentError;
 use shm_primitives::identity::OwnerId;
 use shm_primitives::layout::lrpc::NodeIdError;
 use shm_primitives::table::SlotKey;
+use std::time::Duration;
 
 /// What a segment is to its service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -101,6 +104,26 @@ pub fn letters(domain: &Domain, service: &str) -> Result<Vec<DeadLetter>, Server
 /// As [`letters`].
 pub fn drop_letter(domain: &Domain, service: &str, key: SlotKey) -> Result<bool, ServerError> {
     letters::drop_letter(domain, &ServiceName::try_from(service)?, key)
+}
+
+/// Stops a service that nobody supervises, as [`Server::stop`](super::Server::stop) does it: takes
+/// it over, without starting any worker, orders those that live to go, and kills who has not
+/// within that time. Answers whether there was such a service. Blocks until that is done.
+///
+/// # Errors
+///
+/// `InUse` if it has a server, which is to stop it; `TimedOut` and others as there.
+pub fn stop(domain: &Domain, service: &str, within: Duration) -> Result<bool, ServerError> {
+    let name = ServiceName::try_from(service)?;
+    let opened =
+        ControlMapped::open(domain, &name, |_, control| Ok::<_, ServerError>(*control.shape()));
+    let shape = match opened {
+        Ok((_, shape)) => shape,
+        Err(ServerError::Segment(SegmentError::NotFound { .. })) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    ServerBuilder::to_stop(service, domain, shape).start()?.stop(within)?;
+    Ok(true)
 }
 
 /// Gives the records back that dead processes of services have in the domain's table of members, if

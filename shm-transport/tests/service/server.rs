@@ -4,8 +4,8 @@
 use rustix::process::{Pid, Signal, kill_process};
 use shm_transport::domain::Domain;
 use shm_transport::service::{
-    CallError, Cause, Client, Function, HandlerError, Hang, Priority, Program, Reply, Request,
-    Restart, Server, ServerBuilder, ServiceState, Strategy, Worker,
+    CallError, Cause, Client, Function, Group, HandlerError, Hang, Priority, Program, Reply,
+    Request, Restart, Server, ServerBuilder, ServiceState, Strategy, Worker,
 };
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -152,7 +152,23 @@ fn calls_are_answered_and_deaths_are_errors() {
     let client = server.client().unwrap();
     for priority in [Priority::Low, Priority::High] {
         assert_eq!(client.call(ECHO, b"ping", priority, PATIENCE).unwrap(), b"ping");
-        crashed(client.call(DIE, b"poison", priority, PATIENCE), Cause::Signalled(9));
+        let error = client.call(DIE, b"poison", priority, PATIENCE).unwrap_err();
+        let CallError::WorkerCrashed { cause, attempt, function, place, seq_id, letter } = error
+        else {
+            panic!("{error}")
+        };
+        let group = if priority == Priority::High { Group::Vip } else { Group::Normal };
+        assert_eq!((cause, attempt, function), (Cause::Signalled(9), 1, DIE));
+        let workers = server.workers();
+        assert_eq!(workers.iter().find(|it| it.place == place).unwrap().group, group);
+        let letters = server.letters().unwrap();
+        let kept = letters.iter().find(|it| Some(it.key) == letter).expect("it was kept");
+        assert_eq!((kept.seq_id, kept.worker, kept.function), (seq_id, place, DIE));
+        let (index, generation) = (kept.key.index(), kept.key.generation());
+        assert!(
+            error.to_string().contains(&format!("dead letter {index}-{generation} ")),
+            "{error}"
+        );
         assert_eq!(client.call(ECHO, b"pong", priority, PATIENCE).unwrap(), b"pong");
     }
     until("two restarts", || server.workers().iter().map(|it| it.restarts).sum::<u32>() == 2);

@@ -64,6 +64,21 @@ fn a_worker_that_dies_is_told_of() {
     server.stop(PATIENCE).unwrap();
 }
 
+/// What a terminal sends to the server's process group, as upon Ctrl-C, does not reach them.
+#[test]
+fn each_worker_has_a_process_group_of_its_own() {
+    let place = Place::new();
+    for dies in [false, true] {
+        let builder = help::server(&place, "math").workers(1).vip_workers(1);
+        let server = help::start(builder.die_with_server(dies));
+        for pid in server.workers().iter().filter_map(|it| it.pid) {
+            let pid = Pid::from_raw(pid as i32);
+            assert_eq!(rustix::process::getpgid(pid).unwrap(), pid.unwrap());
+        }
+        server.stop(PATIENCE).unwrap();
+    }
+}
+
 #[test]
 fn a_call_that_is_dropped_is_cancelled() {
     let place = Place::new();

@@ -155,7 +155,7 @@ pub enum Command {
     /// In a domain of its own, of which nothing is left, also if it is interrupted. Every claim is
     /// checked; exits with 1 if one does not hold.
     Demo(Demo),
-    /// Show domains: their segments, members and nodes
+    /// Show domains: their segments, members, nodes and services
     ///
     /// All domains in the directory unless --domain names one. Looks at copies, and so at what the
     /// dead left as well as at what is in use; changes nothing.
@@ -177,11 +177,16 @@ pub enum Command {
     ///
     /// Looks from outside, without joining: nodes do not notice, and the dead are shown too.
     Top(Top),
+    /// End a service whose server is gone: its workers finish what they have in hand, and go
+    ///
+    /// Its callers are told that it is gone; dead letters stay. One that has a server is to be
+    /// stopped by that.
+    Stop(Stop),
     /// Look at the dead letters of a service: messages whose worker died of them, or with them
     ///
     /// They are not run again by themselves.
     Dlq(Dlq),
-    /// Print the state of the domain's nodes in the OpenMetrics text format
+    /// Print the state of the domain's nodes and services in the OpenMetrics text format
     ///
     /// Once to standard output, or with --listen to whoever asks by HTTP.
     Metrics(Metrics),
@@ -397,6 +402,16 @@ pub struct Recv {
     /// How to print: an object a line.
     #[command(flatten)]
     pub format: Format,
+}
+
+/// `shm stop`.
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// The service
+    pub service: String,
+    /// Kill workers that have not gone after so many seconds
+    #[arg(long, short, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub within: Duration,
 }
 
 /// `shm echo`.

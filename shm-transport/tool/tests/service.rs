@@ -118,6 +118,40 @@ fn answer(place: &Place, arguments: &[&str], answer: &str) -> Done {
     done
 }
 
+/// A service that has lost its server is stopped from a shell, and one that has a server is not.
+#[test]
+fn a_service_without_a_server_is_stopped() {
+    let place = Place::new();
+    let done = place.shm(&["stop", NAME]).with(4);
+    assert!(done.err.contains("no service"), "{}", done.err);
+    let mut supervisor = Supervisor::start(&place);
+    let done = place.shm(&["stop", NAME]).with(1);
+    assert!(
+        done.err.contains(&format!("run by process {}", supervisor.child.id())),
+        "{}",
+        done.err
+    );
+    supervisor.kill_supervisor();
+    // None is started in the place of one that is dead: its words would be heard here.
+    let pid = rustix::process::Pid::from_raw(supervisor.workers[0] as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    await_that(|| !lives(supervisor.workers[0]));
+    assert!(supervisor.workers[1..].iter().all(|pid| lives(*pid)));
+    let done = place.shm(&["stop", NAME]).with(0);
+    assert_eq!((&*done.out, &*done.err), ("", ""));
+    // They are no children of whoever stopped them: their end is a moment later.
+    await_that(|| !supervisor.workers.iter().any(|pid| lives(*pid)));
+    supervisor.workers.clear();
+    let files = place.domain.segments().unwrap().map(|name| name.unwrap().as_str().to_owned());
+    assert_eq!(files.filter(|name| name != "members").collect::<Vec<_>>(), [""; 0]);
+    place.shm(&["stop", NAME]).with(4);
+}
+
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
 #[test]
 fn list_shows_services() {
     let place = Place::apart();
@@ -225,7 +259,7 @@ fn letters_are_called_again() {
     let all = letters(&place);
     // It dies of it again.
     let done = place.shm(&["dlq", "redrive", NAME, &all[0]]).with(1);
-    assert!(done.out.contains("kept") && done.err.contains("exit code 9"), "{done:?}");
+    assert!(done.out.contains("kept") && done.err.contains("exited with 9"), "{done:?}");
     assert_eq!(letters(&place)[..2], all, "and one letter more");
     assert_eq!(letters(&place).len(), 3);
 
@@ -441,7 +475,7 @@ fn top_metrics_and_doctor_know_services() {
     let found = services();
     assert_eq!(
         (&found["status"], &found["found"]),
-        (&"warn".into(), &"math/fast: 1 dead letter".into())
+        (&"warn".into(), &"math/fast in domain apart: 1 dead letter".into())
     );
     place.shm(&["dlq", "drop", NAME, "--all", "--yes"]).with(0);
     assert_eq!(services()["found"], "1 at work");
@@ -486,7 +520,7 @@ fn one_that_is_stuck_is_shown() {
     let checks = found["checks"].as_array().unwrap();
     let found = checks.iter().find(|check| check["name"] == "services").unwrap();
     assert_eq!(found["status"], "warn");
-    assert_eq!(found["found"], "math/fast: 1 worker does not die though killed");
+    assert_eq!(found["found"], "math/fast in domain apart: 1 worker does not die though killed");
     assert!(found["advice"].as_str().unwrap().contains(&pid), "{found}");
     server.stop(LONG).unwrap();
 }

@@ -18,8 +18,8 @@
 //!    +16     4  func_id     what was called
 //!    +20     4  worker      the place of the worker that died
 //!    +24     4  worker_pid  of its process
-//!    +28     8  cause       what it died of: a kind (1 exited, 2 signalled, 3 panicked, 4 unknown),
-//!                           and exit code or signal
+//!    +28     8  cause       what it died of: a kind (1 exited, 2 signalled, 3 panicked, 4 unknown,
+//!                           5 hung, 6 late), and exit code or signal
 //!    +36     4  attempt     how often the message was tried, this time included
 //!    +40     4  client_pid  of the caller's process
 //!    +44     4  length      bytes of the message; no more of them are kept than there is room for

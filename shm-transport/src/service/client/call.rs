@@ -57,7 +57,10 @@ impl Call {
 
     /// Its sequence id.
     #[cfg(test)]
-    pub(super) fn seq(&self) -> Option<u64> {
+    /// Its sequence id, by which a [dead letter](super::super::DeadLetter::seq_id) is known; another
+    /// one with each attempt. `None` if its result was taken.
+    #[must_use]
+    pub fn seq_id(&self) -> Option<u64> {
         self.seq
     }
 
@@ -164,7 +167,7 @@ impl Call {
         let place = self.connection.calls.slot(seq).place();
         drop(self.connection.calls.take_waker(seq));
         self.seq = None;
-        let result = ending.result(self.function, self.priority, place, self.attempt);
+        let result = ending.result(self.function, self.priority, seq, place, self.attempt);
         match (&result, &self.again) {
             (Err(CallError::WorkerCrashed { .. }), Some(payload))
                 if self.attempt < ATTEMPTS && self.connection.family.budget().spend() =>

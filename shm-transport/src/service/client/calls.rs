@@ -38,13 +38,22 @@ impl Ending {
         self,
         function: u32,
         priority: Priority,
+        seq_id: u64,
         place: u32,
         attempt: u32,
     ) -> Result<Vec<u8>, CallError> {
+        let crashed = |cause, place, letter| CallError::WorkerCrashed {
+            cause,
+            attempt,
+            function,
+            seq_id,
+            place,
+            letter,
+        };
         let bytes = match self {
             Self::Completed(bytes) => return Ok(bytes),
             Self::Failed(bytes) => bytes,
-            Self::Crashed(cause) => return Err(CallError::WorkerCrashed { cause, attempt }),
+            Self::Crashed(cause) => return Err(crashed(cause, place, None)),
             Self::Corrupt => return Err(CallError::Corrupt { place }),
             Self::Gone => return Err(CallError::ServiceGone),
             Self::Unattended(service) => return Err(CallError::Unattended { service }),
@@ -52,7 +61,7 @@ impl Ending {
         Err(match Failure::from_bytes(&bytes) {
             Some(Failure::Handler(message)) => CallError::Failed { message },
             Some(Failure::UnknownFunction) => CallError::UnknownFunction { function },
-            Some(Failure::Crashed { cause, .. }) => CallError::WorkerCrashed { cause, attempt },
+            Some(Failure::Crashed { cause, place, letter, .. }) => crashed(cause, place, letter),
             Some(Failure::Panicked(message)) => CallError::Panicked { message },
             Some(Failure::Refused(why)) => CallError::Refused { why },
             Some(Failure::TooLarge { length: found, most }) => {

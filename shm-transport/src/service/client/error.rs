@@ -11,6 +11,8 @@ use shm_primitives::message::Priority;
 use shm_primitives::part::ClaimError;
 use shm_primitives::place::Cause;
 use shm_primitives::segment as layout;
+use shm_primitives::table::SlotKey;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 use thiserror::Error;
@@ -93,10 +95,14 @@ impl From<MapError> for ConnectError {
 
 /// Why a call has no result.
 ///
-/// Whether its handler has run: not, if it was `TooLarge`, there was `NoWorker`, or it was `Full` or
-/// `Disconnected`. Once, or in part, if it `Failed` or `Panicked`, or its worker crashed. With
-/// `TimedOut`, `Cancelled`, `ServiceGone` and `Corrupt` nobody knows; nor with `Unattended`, and the
-/// next server's workers may run it.
+/// Whether its handler has run:
+///
+/// | | |
+/// |---|---|
+/// | not | `TooLarge`, `NoWorker`, `Full`, `Disconnected`, `UnknownFunction`, `Segment`, `Lane`, `Thread` |
+/// | to its end | `Failed`, `Refused`, `ReplyTooLarge` |
+/// | in part | `Panicked`, `WorkerCrashed` |
+/// | nobody knows | `TimedOut`, `Cancelled`, `ServiceGone`, `Corrupt`; and `Unattended`, which the next server's workers may run |
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -110,14 +116,24 @@ pub enum CallError {
     },
     /// Its worker died with this call in hand. It is not run again.
     #[error(
-        "its worker died ({}) at attempt {attempt}: see what it does with this request; what may be run twice can be declared idempotent",
-        Died(*cause)
+        "its worker died ({cause}) of this call of function {function}, at place {place}{}{}: see what it does with this request; what may be run twice can be declared idempotent",
+        Attempt(*attempt),
+        Kept(*letter)
     )]
     WorkerCrashed {
         /// What it died of.
         cause: Cause,
         /// How often the call was tried: more than once only if its function is idempotent.
         attempt: u32,
+        /// The function that was called.
+        function: u32,
+        /// The worker's place.
+        place: u32,
+        /// The call's sequence id.
+        seq_id: u64,
+        /// The [dead letter](super::super::DeadLetter) that has the request. `None` if there was no
+        /// room for it, or no server that would have kept it at once.
+        letter: Option<SlotKey>,
     },
     /// The handler says that it failed.
     #[error("the handler failed: {}", String::from_utf8_lossy(message))]
@@ -225,15 +241,24 @@ impl From<ConnectError> for CallError {
     }
 }
 
-struct Died(Cause);
+struct Attempt(u32);
 
-impl std::fmt::Display for Died {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 1 { write!(f, ", at attempt {}", self.0) } else { Ok(()) }
+    }
+}
+
+struct Kept(Option<SlotKey>);
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Cause::Exited(code) => write!(f, "exit code {code}"),
-            Cause::Signalled(signal) => write!(f, "signal {signal}"),
-            Cause::Panicked => f.write_str("a panic"),
-            Cause::Unknown => f.write_str("of what is not known"),
+            Some(key) => {
+                let (index, generation) = (key.index(), key.generation());
+                write!(f, ", and is dead letter {index}-{generation} (`shm dlq show`)")
+            }
+            None => f.write_str(", and no dead letter of it is known"),
         }
     }
 }

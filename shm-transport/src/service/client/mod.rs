@@ -25,7 +25,9 @@
 //!
 //! # Who serves a call
 //!
-//! The worker with the least to do, of those that are up: see the table in the source, `choose.rs`.
+//! The worker with the least to do, of those that are up; if none is, one whose calls another worker
+//! serves meanwhile, then one that is about to be started again or suspect; a place never that is a
+//! spare, is stuck, is stopped or has failed for good.
 //! Calls of high priority go to VIP workers, and to normal ones if no VIP worker is up. A call
 //! whose best worker's lane is full goes to the next best; if all are full, [`call`](Client::call)
 //! waits for room as long as for the reply, the others are [`Full`](CallError::Full).
@@ -232,7 +234,7 @@ impl Client {
                     None => return Err(connection.late(place, timeout)),
                 },
             };
-            let result = ending.result(function, priority, place, attempt);
+            let result = ending.result(function, priority, seq, place, attempt);
             match result {
                 Err(error @ CallError::WorkerCrashed { .. })
                     if attempt < ATTEMPTS

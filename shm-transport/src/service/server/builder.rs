@@ -16,7 +16,7 @@ use crate::service::failure;
 use crate::service::name::ServiceName;
 use crate::service::role;
 use crate::service::worker::assignment::Assignment;
-use crate::service::worker::{HandlerError, Reply, Request, Worker, WorkerError};
+use crate::service::worker::{self, HandlerError, Reply, Request, Worker, WorkerError};
 use parking_lot::Mutex;
 use shm_primitives::layout::letters::Shape as LettersShape;
 use shm_primitives::layout::phoenix::GroupShape;
@@ -99,8 +99,9 @@ pub struct ServerBuilder {
     die_with_server: bool,
     handlers: Vec<(u32, Register)>,
     wait: Wait,
-    trusted: bool,
     cores: Cores,
+    trusted: bool,
+    only_stops: bool,
 }
 
 /// Gives a worker one of its handlers.
@@ -140,12 +141,22 @@ impl ServerBuilder {
             die_with_server: false,
             handlers: Vec::new(),
             wait: Wait::default(),
-            trusted: false,
             cores: Cores::default(),
+            trusted: false,
+            only_stops: false,
         }
     }
 
-    /// The domain of that name: only processes that say the same meet.
+    /// A service that nobody supervises, of that shape, taken over to be stopped: no worker is
+    /// started.
+    pub(in crate::service) fn to_stop(name: &str, domain: &Domain, shape: Shape) -> Self {
+        let this = Self { shape, only_stops: true, ..Self::new(name) };
+        this.in_domain(domain.clone()).worker("/proc/self/exe")
+    }
+
+    /// The domain of that name: only processes that say the same meet. Unless this or
+    /// [`in_domain`](Self::in_domain) says so, it is what `SHM_DOMAIN` or the file that
+    /// `SHM_CONFIG` names says, else `default`.
     pub fn domain(mut self, name: &str) -> Self {
         self.domain_name = Some(name.into());
         self
@@ -157,7 +168,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The program that each worker runs.
+    /// The program that each worker runs. Of this and [`this_program`](Self::this_program) the last
+    /// that is said counts.
     pub fn worker(mut self, program: impl Into<Program>) -> Self {
         self.program = Some(Workers::Program(program.into()));
         self
@@ -202,7 +214,9 @@ impl ServerBuilder {
         self
     }
 
-    /// So many ordinary workers; 4 unless something else is said.
+    /// So many ordinary workers; 4 unless something else is said. There may be none of these, if
+    /// there are [VIP workers](Self::vip_workers), which then serve all calls. Of both groups
+    /// together, with their [spares](Self::spares), 1 to 16384.
     pub const fn workers(mut self, workers: u32) -> Self {
         self.shape.normal.workers = workers;
         self
@@ -237,8 +251,10 @@ impl ServerBuilder {
         self
     }
 
-    /// How many calls each client's lane to an ordinary worker has room for; 1024 unless something
-    /// else is said.
+    /// How many calls each client's lane to an ordinary worker has room for, of
+    /// [`message_size`](Self::message_size) each; 1024 unless something else is said, at least 1.
+    /// More of smaller ones. A lane takes some twice the bytes of all its requests, and of all its
+    /// largest replies.
     pub const fn messages(mut self, messages: u32) -> Self {
         self.shape.normal.messages = messages;
         self
@@ -278,15 +294,16 @@ impl ServerBuilder {
         self
     }
 
-    /// How many clients there may be at a time; 256 unless something else is said. Times all
-    /// places of workers, spares too, at most 65536.
+    /// How many clients there may be at a time; 256 unless something else is said, at most 4096.
+    /// Times all workers, with their spares, at most 65536.
     pub const fn clients(mut self, clients: u32) -> Self {
         self.shape.clients = clients;
         self
     }
 
     /// Declares a function, for what is to be known of it: that it may be run twice, or may take
-    /// long. Others can be called as well.
+    /// long. Others can be called as well. At most 64, from 1001 on: smaller numbers are the
+    /// framework's own.
     pub fn function(mut self, id: u32, function: Function) -> Self {
         self.functions.push((id, function));
         self
@@ -422,6 +439,7 @@ impl ServerBuilder {
             hang: self.hang,
             functions,
             drain: self.drain,
+            only_stops: self.only_stops,
             begun,
         };
         let spawned = crate::event::without_signals(|| {
@@ -469,13 +487,7 @@ impl ServerBuilder {
             let mut handlers = self.handlers.into_iter();
             handlers.try_fold(worker, |worker, (_, register)| register(worker))?.run()
         });
-        let code = match served {
-            Ok(()) => 0,
-            Err(error) => {
-                eprintln!("worker of {}: {error}", self.name);
-                error.exit_code()
-            }
-        };
+        let code = worker::conclude(served.map_err(Into::into));
         std::process::exit(code.into())
     }
 
@@ -499,13 +511,32 @@ impl ServerBuilder {
         let impossible =
             |what, found: u32| Err(ServerError::Impossible { what, found: found.into() });
         let shape = &self.shape;
-        if let Err(error) = shape.check() {
-            return impossible(error.what, error.found);
+        const { assert!(Shape::MAX_WORKERS == 16384 && Shape::MAX_CLIENTS == 4096) };
+        const { assert!(Shape::MAX_LANES == 65536) };
+        let (places, clients) = (shape.workers(), shape.clients);
+        if !(1..=Shape::MAX_WORKERS).contains(&places) {
+            return impossible("workers of both groups, with their spares, are 1 to 16384", places);
         }
-        for group in [shape.normal, shape.vip] {
-            if group.workers > 0 && (group.reply_size as usize) < failure::LEAST {
+        if !(1..=Shape::MAX_CLIENTS).contains(&clients) {
+            return impossible("clients are 1 to 4096", clients);
+        }
+        // Fewer than 2^26.
+        if places * clients > Shape::MAX_LANES {
+            let what = "clients times workers, with their spares, are at most 65536";
+            return impossible(what, places * clients);
+        }
+        for group in [shape.normal, shape.vip].iter().filter(|group| group.workers > 0) {
+            if group.messages == 0 {
+                return impossible("a lane has room for at least 1 of `messages`", 0);
+            }
+            if (group.reply_size as usize) < failure::LEAST {
                 return impossible("a reply has at least 32 bytes", group.reply_size);
             }
+        }
+        if shape.check().is_err() {
+            let what = "a lane's requests take at most 1 GiB, as do its replies, and all lanes of a \
+                        client what there are addresses for: fewer `messages`, or smaller ones";
+            return impossible(what, shape.normal.messages.max(shape.vip.messages));
         }
         let mut seen = std::collections::HashSet::new();
         for (id, _) in &self.functions {
@@ -533,7 +564,7 @@ impl ServerBuilder {
         }
         if self.functions.len() > shape.functions as usize {
             return impossible(
-                "more functions are declared than there is room for",
+                "at most 64 functions are declared",
                 u32::try_from(self.functions.len()).unwrap_or(u32::MAX),
             );
         }

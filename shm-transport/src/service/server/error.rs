@@ -66,7 +66,8 @@ pub enum ServerError {
     },
     /// A service of that name runs on without its supervisor, and has other places or lanes.
     #[error(
-        "service {service:?} runs as {found:?} and was to be {wanted:?}: adopt it as it is, or end its workers and clients first"
+        "service {service:?} runs with{}: say the same to adopt it, or `stop` it first, which `shm stop` does if its server is gone",
+        Differences(found, wanted)
     )]
     Shape {
         /// The name.
@@ -79,11 +80,14 @@ pub enum ServerError {
     /// There can be no such service.
     #[error("{what}, found {found}: change what the builder was told")]
     Impossible {
-        /// What is impossible, and what would be possible.
+        /// What would be possible.
         what: &'static str,
         /// What was asked for.
         found: u64,
     },
+    /// All workers are being restarted already.
+    #[error("a rolling restart is under way: wait for its end")]
+    Busy,
     /// It was not said what the workers are.
     #[error("no program for the workers: say `worker(program)` or `this_program()`")]
     NoProgram,
@@ -102,7 +106,7 @@ pub enum ServerError {
     },
     /// There is no such program, or it cannot be executed.
     #[error(
-        "the workers' program {path:?} cannot be executed: {source}; give the path of an executable file"
+        "the workers' program {path:?} cannot be executed: {source}; give the path of an executable file, with a slash in it unless it is to be looked for in PATH"
     )]
     Program {
         /// The program.
@@ -136,7 +140,7 @@ pub enum ServerError {
     },
     /// Workers did not come up, or did not end, in time.
     #[error(
-        "{what} at places {places:?} within the time given: look at what they do, or give more time"
+        "{what} at places {places:?} within the time given: look at what they do (workers have to come to `Worker::main`, or to `attach_from_env` and `run`), or give more time"
     )]
     TimedOut {
         /// What did not happen.
@@ -164,5 +168,38 @@ impl std::fmt::Display for Holder {
             Some(pid) => write!(f, "process {pid}"),
             None => f.write_str("another process"),
         }
+    }
+}
+
+/// In what they differ.
+struct Differences<'s>(&'s Shape, &'s Shape);
+
+impl std::fmt::Display for Differences<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let numbers = |shape: &Shape| {
+            let (normal, vip) = (shape.normal, shape.vip);
+            [
+                ("workers", normal.workers),
+                ("messages", normal.messages),
+                ("message_size", normal.message_size),
+                ("reply_size", normal.reply_size),
+                ("progress_size", normal.progress_size),
+                ("vip_workers", vip.workers),
+                ("vip_messages", vip.messages),
+                ("message_size of VIP workers", vip.message_size),
+                ("reply_size of VIP workers", vip.reply_size),
+                ("progress_size of VIP workers", vip.progress_size),
+                ("spares", shape.spares),
+                ("clients", shape.clients),
+                ("functions", shape.functions),
+            ]
+        };
+        let both = numbers(self.0).into_iter().zip(numbers(self.1));
+        let mut between = "";
+        for ((what, found), (_, wanted)) in both.filter(|(found, wanted)| found != wanted) {
+            write!(f, "{between} {what} {found}, where {wanted} was asked for")?;
+            between = ";";
+        }
+        Ok(())
     }
 }

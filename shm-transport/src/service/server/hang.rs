@@ -95,6 +95,19 @@ pub(super) enum Action {
     Kill,
 }
 
+impl Action {
+    /// What is done, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Suspect => "no new calls go there",
+            Self::Clear => "new calls go there again",
+            Self::Cancel(_) => "its call is given up",
+            Self::Abort => "SIGABRT",
+            Self::Kill => "SIGKILL",
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Stage {
     Calm,

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ServiceState {
-    /// No worker serves yet.
+    /// No worker is up: all are being started, for the first time or again, or are at one call for
+    /// too long.
     Starting,
     /// As many workers serve as there are to be.
     Running,

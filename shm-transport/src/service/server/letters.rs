@@ -103,7 +103,7 @@ impl Letters {
     /// Keeps one. Made so that it can be done again: the same letter is kept once.
     ///
     /// An error is that there is no room, in the segment or in the file system.
-    pub fn keep(&mut self, entry: LetterEntry, message: &[u8]) -> Result<(), ServerError> {
+    pub fn keep(&mut self, entry: LetterEntry, message: &[u8]) -> Result<SlotKey, ServerError> {
         let open = match &mut self.open {
             Some(open) => open,
             none => {
@@ -120,8 +120,8 @@ impl Letters {
         let layout = &open.mapped.layout;
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
         let entry = LetterEntry { length, ..entry };
-        if layout.find(&entry).is_some() {
-            return Ok(());
+        if let Some(key) = layout.find(&entry) {
+            return Ok(key);
         }
         let full = |found| ServerError::Impossible {
             what: "more dead letters than there is room for",
@@ -131,8 +131,7 @@ impl Letters {
         if let Some((offset, length)) = layout.place_of(draft.index()) {
             open.mapped.segment.allocate(offset..offset + length)?;
         }
-        draft.keep(entry, message);
-        Ok(())
+        Ok(draft.keep(entry, message))
     }
 
     /// Lets those go that may.

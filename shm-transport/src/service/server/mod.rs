@@ -51,10 +51,16 @@
 //!
 //! A worker inherits this process's environment, standard output and error, and the signals that
 //! were blocked when the server was started; its standard input is empty. Four variables say what it
-//! is: see [`worker`](crate::service::worker). It is this process's child, and nobody else in the
-//! process should wait for it: the supervising thread does, and when the server has
-//! [left](Server::leave) another thread, until the last of these workers has ended. With [`die_with_server`](ServerBuilder::die_with_server) the kernel kills
-//! it when the supervising thread ends, by whatever.
+//! is: `SHM_WORKER` (its place, and as the how-manieth it was started there), `SHM_SERVICE`,
+//! `SHM_DOMAIN` and `SHM_DIRECTORY`. It is this process's child, and nobody else in the process
+//! should wait for it: the supervising thread does, and when the server has [left](Server::leave)
+//! another thread, until the last of these workers has ended.
+//!
+//! Each has a process group of its own. So Ctrl-C in a terminal, which goes to a whole group, ends
+//! the server alone, as SIGTERM to it does: its workers serve on, and the next server adopts them. A
+//! server that is to end its service waits for these signals, and calls [`stop`](Server::stop) then:
+//! see the example `service_server`. With [`die_with_server`](ServerBuilder::die_with_server) the
+//! kernel kills the workers when the supervising thread ends, by whatever.
 //!
 //! # Forks
 //!
@@ -186,8 +192,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `NotUp` if one does not come up again: the others are not touched then. `Stopped`;
-    /// `Impossible` while another restart is under way.
+    /// `NotUp` if one does not come up again: the others are not touched then. `Stopped`; `Busy`
+    /// while another restart is under way.
     pub fn rolling_restart(&self) -> Result<(), ServerError> {
         self.ask(|done| Command::Roll { program: None, done })
     }

@@ -294,12 +294,29 @@ impl<'s> Lanes<'s> {
                         }
                         Err(_) => letters.keep(entry, &[]),
                     };
-                    if let Err(error) = kept {
-                        tally.lost += 1;
-                        let service = &self.shared.service;
-                        tracing::warn!(target: TARGET, %service, place, %error, "a dead letter is lost");
-                    }
-                    let failure = Failure::Crashed { cause: casualty.cause, attempt: 1 };
+                    let service = &self.shared.service;
+                    let (function, worker) = (entry.func_id, entry.worker);
+                    let letter = match kept {
+                        Ok(letter) => {
+                            tracing::warn!(
+                                target: TARGET, %service, place = worker, function,
+                                letter = %format_args!("{}-{}", letter.index(), letter.generation()),
+                                cause = %casualty.cause, "a call was left behind"
+                            );
+                            Some(letter)
+                        }
+                        Err(error) => {
+                            tally.lost += 1;
+                            tracing::warn!(target: TARGET, %service, place = worker, function, %error, "a dead letter is lost");
+                            None
+                        }
+                    };
+                    let failure = Failure::Crashed {
+                        cause: casualty.cause,
+                        attempt: 1,
+                        place: worker,
+                        letter,
+                    };
                     let most = channel.limits().reply as usize;
                     match poison.fail(&failure.to_bytes(most)) {
                         Ok(()) | Err(ReplyError::Answered) => {}

@@ -161,7 +161,8 @@ impl Launch {
     /// Starts one.
     pub fn spawn(&self, program: &Program, place: u32, incarnation: u32) -> io::Result<Running> {
         let mut command = Command::new(&program.path);
-        command.args(&program.args).stdin(Stdio::null());
+        // What a terminal or a shell sends to this process's group, as upon Ctrl-C, is not for them.
+        command.args(&program.args).stdin(Stdio::null()).process_group(0);
         // Of this process, if it is a worker; the program may say the same of the new one.
         command.env_remove(assignment::PROGRAM);
         command.envs(program.env.iter().map(|(name, value)| (name, value)));

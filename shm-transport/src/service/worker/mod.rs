@@ -5,19 +5,21 @@
 //!
 //! ```no_run
 //! use shm_transport::service::{HandlerError, Reply, Request, Worker};
+//! use std::process::ExitCode;
 //!
 //! fn sum(request: &Request<'_>, reply: Reply<'_>) -> Result<(), HandlerError> {
 //!     let sum: u64 = request.iter().map(|byte| u64::from(*byte)).sum();
 //!     reply.send(&sum.to_le_bytes())
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! Worker::attach_from_env()?
-//!     .on(1001, |request: &Request, reply: Reply| reply.send(request.payload()))?
-//!     .on(1002, sum)?
-//!     .run()?;
-//! # Ok(())
-//! # }
+//! fn main() -> ExitCode {
+//!     Worker::main(|worker| {
+//!         worker
+//!             .on(1001, |request: &Request, reply: Reply| reply.send(request.payload()))?
+//!             .on(1002, sum)?
+//!             .run()
+//!     })
+//! }
 //! ```
 //!
 //! # What it does
@@ -82,6 +84,8 @@ use post::Post;
 use serve::Desk;
 use shm_primitives::layout::service::Order;
 use shm_primitives::segment::SegmentError;
+use std::error::Error;
+use std::process::ExitCode;
 
 /// A worker of a service, in its place, that has not begun to serve. Dropping it gives the place
 /// back. See the [module](self).
@@ -101,7 +105,37 @@ impl Worker {
         std::env::var_os(assignment::WORKER).is_some()
     }
 
-    /// Takes the place that this process was started for.
+    /// What `main` of a worker's program does and returns: takes the place that this process was
+    /// started for, has `work` serve there, and says on standard error what has gone wrong, if
+    /// anything has. The exit code tells the server whether to try again: 78
+    /// ([`EXIT_NEVER`](super::EXIT_NEVER)) for a [`WorkerError`] that would be the same each time,
+    /// such as a function registered twice; 1 for any other error.
+    ///
+    /// ```no_run
+    /// use shm_transport::service::{Reply, Request, Worker};
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     Worker::main(|worker| {
+    ///         let model = std::fs::read("/var/lib/solver/model")?; // not there: tried again
+    ///         let worker = worker.on(1001, move |_: &Request, reply: Reply| reply.send(&model))?;
+    ///         worker.run()?;
+    ///         Ok::<_, Box<dyn std::error::Error>>(())
+    ///     })
+    /// }
+    /// ```
+    pub fn main<E>(work: impl FnOnce(Self) -> Result<(), E>) -> ExitCode
+    where
+        E: Into<Box<dyn Error>>,
+    {
+        let served = match Self::attach_from_env() {
+            Ok(worker) => work(worker).map_err(Into::into),
+            Err(error) => Err(error.into()),
+        };
+        conclude(served).into()
+    }
+
+    /// Takes the place that this process was started for. [`main`](Self::main) does that, too, and
+    /// says what was wrong.
     ///
     /// If the service is just being stopped, or the place was given up since, there is nothing to do
     /// and nothing wrong: [`run`](Self::run) returns at once then.
@@ -198,6 +232,23 @@ impl Worker {
         }
         desk.run(wait)
     }
+}
+
+/// What a worker's process exits with. Says what has gone wrong, if anything has.
+pub(in crate::service) fn conclude(served: Result<(), Box<dyn Error>>) -> u8 {
+    let Err(error) = served else { return 0 };
+    match std::env::var_os(assignment::SERVICE) {
+        Some(service) => eprintln!("worker of {}: {error}", service.display()),
+        None => eprintln!("{error}"),
+    }
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+    while let Some(error) = cause {
+        if let Some(known) = error.downcast_ref::<WorkerError>() {
+            return known.exit_code();
+        }
+        cause = error.source();
+    }
+    1
 }
 
 /// Whether it says that a worker came when its place, or the whole service, was just being given up.

@@ -13,6 +13,7 @@ mod metrics;
 mod pipe;
 mod recv;
 mod send;
+mod stop;
 mod top;
 
 pub use demo::{Demo, Part};
@@ -40,6 +41,7 @@ fn run_for_others(cli: Cli) -> Result<(), Failure> {
         Command::Inspect(options) => inspect::run(&global, &options),
         Command::Clean(options) => clean::run(&global, &options),
         Command::Demo(options) => demo::run(&global, &options),
+        Command::Stop(options) => stop::run(&global, &options),
         Command::Dlq(options) => dlq::run(&global, &options),
         Command::Doctor(format) => doctor::run(&global, format),
         Command::Top(options) => top::run(&global, &options),

@@ -8,7 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum LookError {
     /// Nothing has that name.
-    #[error("there is no file {path:?}: see `shm list` for those there are, and check the domain")]
+    #[error(
+        "there is no file {path:?}: see `shm list` for those there are, and check the domain; those of service S are service.S, bells.S and letters.S"
+    )]
     NotFound {
         /// The file.
         path: PathBuf,

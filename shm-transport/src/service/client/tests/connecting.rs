@@ -167,13 +167,13 @@ fn ids_that_end_alike() {
     let worker = start(&bare, 0, &gate);
     let client = connect(&bare);
     let former = client.call_async(GATED, b"", Priority::Low).unwrap();
-    let counter = SeqId::from_raw(former.seq().unwrap()).unwrap().counter();
+    let counter = SeqId::from_raw(former.seq_id().unwrap()).unwrap().counter();
     gate.meet();
     drop(former);
     gate.open();
     client.connected(None).unwrap().calls.jump(counter + (1 << 32));
     let call = client.call_async(ECHO, b"mine", Priority::Low).unwrap();
-    let id = SeqId::from_raw(call.seq().unwrap()).unwrap();
+    let id = SeqId::from_raw(call.seq_id().unwrap()).unwrap();
     assert_eq!(id.counter(), counter + (1 << 32));
     assert_eq!(call.wait(LONG).unwrap(), b"mine");
     drop(client);

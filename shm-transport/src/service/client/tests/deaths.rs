@@ -29,7 +29,7 @@ fn recover(bare: &Bare, dead: OwnerId, place: u32, client: u32, cause: Cause) {
     let mut monitor = bare.control.layout.monitor(place).unwrap().recover_writer(dead);
     let worker = match channel.recover_worker(dead, bare.member.id(), lane, &mut monitor).unwrap() {
         Recovered::Poison(mut poison) => {
-            let said = Failure::Crashed { cause, attempt: 1 };
+            let said = Failure::Crashed { cause, attempt: 1, place: 0, letter: None };
             poison.fail(&said.to_bytes(64)).unwrap();
             poison.skip()
         }
@@ -62,7 +62,10 @@ fn a_crash_is_told() {
     recover(&bare, dead, 0, 0, Cause::Signalled(9));
     let crashed = call.wait(LONG);
     assert!(
-        matches!(crashed, Err(CallError::WorkerCrashed { cause: Cause::Signalled(9), attempt: 1 })),
+        matches!(
+            crashed,
+            Err(CallError::WorkerCrashed { cause: Cause::Signalled(9), attempt: 1, .. })
+        ),
         "{crashed:?}"
     );
     // The successor serves the rest.
@@ -86,7 +89,10 @@ fn what_may_not_be_run_twice_is_not() {
         recover(&bare, hand.die(None), 0, 0, Cause::Panicked);
         let crashed = sync.join().unwrap();
         assert!(
-            matches!(crashed, Err(CallError::WorkerCrashed { cause: Cause::Panicked, attempt: 1 })),
+            matches!(
+                crashed,
+                Err(CallError::WorkerCrashed { cause: Cause::Panicked, attempt: 1, .. })
+            ),
             "{crashed:?}"
         );
     });
@@ -165,7 +171,10 @@ fn what_may_be_run_twice_is() {
     }
     let crashed = call.wait(LONG);
     assert!(
-        matches!(crashed, Err(CallError::WorkerCrashed { cause: Cause::Exited(3), attempt: 3 })),
+        matches!(
+            crashed,
+            Err(CallError::WorkerCrashed { cause: Cause::Exited(3), attempt: 3, .. })
+        ),
         "{crashed:?}"
     );
 }
@@ -190,7 +199,7 @@ fn no_supervisor() {
             None => assert!(
                 matches!(
                     result,
-                    Err(CallError::WorkerCrashed { cause: Cause::Unknown, attempt: 1 })
+                    Err(CallError::WorkerCrashed { cause: Cause::Unknown, attempt: 1, .. })
                 ),
                 "{result:?}"
             ),
@@ -305,11 +314,11 @@ fn replies_to_others() {
         (0..2).map(|_| client.call_async(ECHO, b"x", Priority::Low).unwrap()).collect();
     let at = calls.iter().position(|call| call.place() == Some(0)).unwrap();
     let (mine, other) = (calls.remove(at), calls.remove(0));
-    let seq = other.seq().unwrap();
+    let seq = other.seq_id().unwrap();
     let id = SeqId::from_raw(seq).unwrap();
     let [hand, second] = &mut hands;
     let mut writer = hand.responses();
-    let my_counter = SeqId::from_raw(mine.seq().unwrap()).unwrap().counter();
+    let my_counter = SeqId::from_raw(mine.seq_id().unwrap()).unwrap().counter();
     for seq in [
         seq,
         SeqId::new(id.place() + 1, id.generation(), my_counter).unwrap().raw(),

@@ -10,13 +10,15 @@ use shm_primitives::layout::service::{Cause, Condition, Order, SupervisorCount};
 use std::time::Instant;
 
 impl Supervisor<'_> {
-    /// Recovers what died while nobody looked, and starts what is not there.
+    /// Recovers what died while nobody looked, and starts what is not there, unless all is to end.
     pub(super) fn begin(&mut self, adopted: bool, former: Option<OwnerId>) {
         if adopted {
             self.adopt(former);
         }
         adopt::sweep_orphans(&self.shared.domain, &self.shared.service, self.member);
-        self.fill();
+        if !self.settings.only_stops {
+            self.fill();
+        }
     }
 
     /// Looks at what a former supervisor left.

@@ -14,6 +14,7 @@ use crate::service::server::hang;
 use crate::service::server::recover::{Casualty, TARGET};
 use crate::service::server::restart::Next;
 use crate::service::server::spawn::EXIT_NEVER;
+use rustix::process::Signal;
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::service::{Cause, Condition, SupervisorCount};
 use std::hash::{BuildHasher, Hasher};
@@ -96,6 +97,7 @@ impl Supervisor<'_> {
     /// A place has lost its worker: the process, and if it had claimed the place, the one who had.
     fn lost(&mut self, place: usize, dead: Option<Dead<OwnerId>>, cause: Cause, pid: u32) {
         let now = Instant::now();
+        let cause = blame(cause, self.places[place].sent);
         let was = self.places[place].phase;
         let was_asked = matches!(was, Phase::Draining { .. } | Phase::Empty);
         if !was_asked {
@@ -115,7 +117,8 @@ impl Supervisor<'_> {
             self.put_away_lanes(dead, cause, pid);
         }
         let it = &mut self.places[place];
-        (it.worker, it.hang, it.killed) = (None, hang::Watch::new(), None);
+        (it.worker, it.hang) = (None, hang::Watch::new());
+        (it.killed, it.sent) = (None, None);
         let mut after = None;
         if !was_asked {
             it.orders.cause = Some(cause);
@@ -191,10 +194,13 @@ impl Supervisor<'_> {
             }
             Next::GiveUp { deaths } => {
                 let within = self.settings.restart.within;
-                self.give_up(
-                    place,
-                    format!("{deaths} workers died within {within:?}, of which the last {what}"),
-                );
+                let died = match deaths {
+                    1 => format!("its worker {what}"),
+                    _ => {
+                        format!("{deaths} workers died within {within:?}, of which the last {what}")
+                    }
+                };
+                self.give_up(place, died);
             }
         }
     }
@@ -260,11 +266,28 @@ impl Supervisor<'_> {
     }
 }
 
+/// What a worker died of, if this server has sent it a signal for `sent`. Of one that it has not
+/// started the kernel does not say it.
+fn blame(cause: Cause, sent: Option<Cause>) -> Cause {
+    const ABORT: i32 = Signal::ABORT.as_raw();
+    const KILL: i32 = Signal::KILL.as_raw();
+    match (cause, sent) {
+        (Cause::Signalled(signal @ (ABORT | KILL)), Some(Cause::Hung(_))) => Cause::Hung(signal),
+        (Cause::Signalled(KILL), Some(Cause::Late)) => Cause::Late,
+        (Cause::Unknown, Some(sent)) => sent,
+        _ => cause,
+    }
+}
+
 pub(super) fn describe(cause: Cause) -> String {
     match cause {
         Cause::Exited(code) => format!("exited with code {code}"),
         Cause::Signalled(signal) => format!("was ended by signal {signal}"),
         Cause::Panicked => "panicked".into(),
+        Cause::Hung(signal) => {
+            format!("was at one call for too long, and ended with signal {signal}")
+        }
+        Cause::Late => "was killed, for it was not ready, or not gone, in time".into(),
         Cause::Unknown => "died of what nobody has seen".into(),
     }
 }

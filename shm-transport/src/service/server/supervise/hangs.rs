@@ -5,7 +5,7 @@ use super::Supervisor;
 use crate::service::server::hang::{Action, Doing};
 use crate::service::server::recover::TARGET;
 use rustix::process::Signal;
-use shm_primitives::layout::service::{Condition, SupervisorCount};
+use shm_primitives::layout::service::{Cause, Condition, SupervisorCount};
 use shm_primitives::monitor::Snapshot;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,11 @@ impl Supervisor<'_> {
         let Some(action) = it.hang.look(now, record, threshold, &self.settings.hang, doing) else {
             return;
         };
-        tracing::warn!(target: TARGET, service = %self.shared.service, place, ?action, "a worker is at one call for long");
+        let took = record.map(|noted| now.saturating_sub(Duration::from_nanos(noted.start)));
+        let function =
+            record.and_then(|noted| self.lanes.function_in_hand(noted.lane, noted.seq_id));
+        let (service, done) = (&self.shared.service, action.name());
+        tracing::warn!(target: TARGET, %service, place, pid, function, ?took, done, "a worker is at one call for long");
         match action {
             Action::Suspect => {
                 it.orders.condition = Condition::Suspect;
@@ -38,7 +42,7 @@ impl Supervisor<'_> {
             Action::Clear => {
                 it.orders.condition = Condition::Up;
                 // Whatever was sent did not reach it.
-                it.killed = None;
+                (it.killed, it.sent) = (None, None);
                 self.write(place);
             }
             Action::Cancel(call) => {
@@ -51,10 +55,13 @@ impl Supervisor<'_> {
                     word.ask(call.seq_id);
                 }
             }
-            Action::Abort => self.signal(place, Signal::ABORT),
+            Action::Abort => {
+                it.sent = Some(Cause::Hung(Signal::ABORT.as_raw()));
+                self.signal(place, Signal::ABORT);
+            }
             Action::Kill => {
                 self.count(SupervisorCount::Kills, 1);
-                self.kill(place, Instant::now());
+                self.kill(place, Instant::now(), Cause::Hung(Signal::KILL.as_raw()));
             }
         }
     }

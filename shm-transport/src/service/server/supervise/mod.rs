@@ -71,6 +71,8 @@ pub(super) struct Settings {
     pub hang: Hang,
     pub functions: Vec<FunctionEntry>,
     pub drain: Duration,
+    /// Whether it is taken over to be stopped.
+    pub only_stops: bool,
     /// Told when what a former supervisor left was looked at.
     pub begun: Sender<()>,
 }

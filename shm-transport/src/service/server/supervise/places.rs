@@ -26,7 +26,9 @@ use crate::service::server::spawn::{Running, signal_other};
 use rustix::event::epoll;
 use rustix::process::Signal;
 use shm_primitives::identity::OwnerId;
-use shm_primitives::layout::service::{Condition, Order, Orders, OrdersWriter, SupervisorCount};
+use shm_primitives::layout::service::{
+    Cause, Condition, Order, Orders, OrdersWriter, SupervisorCount,
+};
 use std::time::{Duration, Instant};
 
 /// What a place is at.
@@ -64,6 +66,8 @@ pub(super) struct Place {
     /// When its worker was killed first, or its process ended, if that was; later by as long as it
     /// was traced.
     pub killed: Option<Instant>,
+    /// What it dies of if the signal that this server has sent it is what it dies of.
+    pub sent: Option<Cause>,
 }
 
 impl Place {
@@ -81,6 +85,7 @@ impl Place {
             history: History::default(),
             hang: hang::Watch::new(),
             killed: None,
+            sent: None,
         }
     }
 }
@@ -108,7 +113,7 @@ impl Supervisor<'_> {
                 {
                     tracing::warn!(target: TARGET, service = %self.shared.service, place, "a worker does not come to serve");
                     self.count(SupervisorCount::Kills, 1);
-                    self.kill(place, now);
+                    self.kill(place, now, Cause::Late);
                     // Once; and again if that does not help.
                     self.places[place].phase = Phase::Starting { since: now };
                 }
@@ -117,7 +122,7 @@ impl Supervisor<'_> {
             Phase::Draining { until } => {
                 self.look_for_worker(place);
                 if now >= until && self.stopping.is_none() {
-                    self.kill(place, now);
+                    self.kill(place, now, Cause::Late);
                     self.places[place].phase = Phase::Draining { until: now + ROUND };
                 }
             }
@@ -133,7 +138,7 @@ impl Supervisor<'_> {
         it.orders.order = Order::Run;
         it.orders.condition = Condition::Starting;
         it.phase = Phase::Starting { since: Instant::now() };
-        (it.hang, it.killed) = (hang::Watch::new(), None);
+        (it.hang, it.killed, it.sent) = (hang::Watch::new(), None, None);
         self.write(place);
         let at = self.at(place);
         let it = &mut self.places[place];
@@ -252,8 +257,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Sends it SIGKILL, which nobody survives for long who can hear it.
-    pub(super) fn kill(&mut self, place: usize, now: Instant) {
+    /// Sends it SIGKILL, which nobody survives for long who can hear it; it is said to have died of
+    /// `why`.
+    pub(super) fn kill(&mut self, place: usize, now: Instant, why: Cause) {
+        self.places[place].sent = Some(why);
         self.signal(place, Signal::KILL);
         self.places[place].killed.get_or_insert(now);
     }

@@ -24,8 +24,9 @@ impl Supervisor<'_> {
     /// Begins with it, if nothing else is under way.
     pub(super) fn begin_to_roll(&mut self, program: Option<Program>, done: Done) {
         if self.stopping.is_some() || self.rolling.is_some() {
-            let what = "a rolling restart, or the end of the service, is under way";
-            let _ = done.send(Err(ServerError::Impossible { what, found: 0 }));
+            let is_ending = self.stopping.is_some();
+            let error = if is_ending { ServerError::Stopped } else { ServerError::Busy };
+            let _ = done.send(Err(error));
             return;
         }
         let before = program.map(|program| std::mem::replace(&mut self.settings.program, program));

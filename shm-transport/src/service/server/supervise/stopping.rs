@@ -72,7 +72,7 @@ impl Supervisor<'_> {
         for place in 0..self.places.len() {
             if matches!(self.places[place].phase, Phase::Draining { .. }) {
                 tracing::warn!(target: TARGET, service = %self.shared.service, place, "a worker is killed, for it does not end");
-                self.signal(place, Signal::KILL);
+                self.kill(place, now, Cause::Late);
             }
         }
         self.strays.iter().for_each(|stray| stray.signal(Signal::KILL));

@@ -1,6 +1,6 @@
 //! A client, made of the primitives.
 
-use super::{LOOKS, PATIENCE, Place};
+use super::{LOOKS, PATIENCE, Place, crashed};
 use crate::member::{JoinOptions, Member};
 use crate::park::FutexPark;
 use crate::service::failure::Failure;
@@ -66,7 +66,11 @@ impl TestClient {
         assert_eq!(response.header().seq_id(), id);
         let found = match response.status() {
             MsgStatus::Completed => Ok(response.to_vec()),
-            MsgStatus::Failed => Err(Failure::from_bytes(&response).unwrap()),
+            MsgStatus::Failed => match Failure::from_bytes(&response).unwrap() {
+                // Where, and which letter, is looked at elsewhere.
+                Failure::Crashed { cause, .. } => crashed(cause),
+                other => Err(other),
+            },
             other => panic!("{other:?}"),
         };
         response.release();

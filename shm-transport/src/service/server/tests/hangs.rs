@@ -26,10 +26,12 @@ fn a_hanging_worker_is_asked_and_then_killed() {
     assert_eq!(server.workers()[0].restarts, 0);
     // One that does not.
     let found = client.call(0, SLEEP, &60_000u16.to_le_bytes());
-    assert!(found == crashed(Cause::Signalled(6)) || found == crashed(KILLED), "{found:?}");
+    assert!(found == crashed(Cause::Hung(6)) || found == crashed(Cause::Hung(9)), "{found:?}");
     assert_eq!(client.call(0, ECHO, b"next").unwrap(), b"next");
     client.leave();
-    let key = server.letters().unwrap()[0].key;
+    let [letter] = &server.letters().unwrap()[..] else { panic!("one letter") };
+    assert!(matches!(letter.cause, Some(Cause::Hung(6 | 9))), "{:?}", letter.cause);
+    let key = letter.key;
     server.drop_letter(key).unwrap();
     server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
@@ -91,7 +93,7 @@ fn one_that_never_serves_is_killed() {
     let server =
         place.builder().restart(quick()).hang(hang).worker(program("never")).start().unwrap();
     until("both fail", || server.state() == ServiceState::Failed);
-    assert_eq!(server.workers()[0].cause, Some(KILLED));
+    assert_eq!(server.workers()[0].cause, Some(Cause::Late));
     server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
 }

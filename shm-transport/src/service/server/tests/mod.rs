@@ -122,7 +122,7 @@ fn is_running(pid: u32) -> bool {
 }
 
 fn crashed(cause: Cause) -> Result<Vec<u8>, Failure> {
-    Err(Failure::Crashed { cause, attempt: 1 })
+    Err(Failure::Crashed { cause, attempt: 1, place: 0, letter: None })
 }
 
 const KILLED: Cause = Cause::Signalled(9);

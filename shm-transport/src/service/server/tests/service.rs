@@ -63,6 +63,18 @@ fn what_cannot_be_is_said_at_once() {
         let error = builder.start().unwrap_err();
         assert!(matches!(error, ServerError::Impossible { .. }), "{error}");
     }
+    // What would be possible is said.
+    for (builder, found, possible) in [
+        (place.builder().workers(100_000), 100_001, "1 to 16384"),
+        (place.builder().clients(4097), 4097, "1 to 4096"),
+        (place.builder().clients(4096).workers(20), 86016, "at most 65536"),
+        (place.builder().messages(0), 0, "at least 1"),
+        (place.builder().messages(1 << 30), 1 << 30, "1 GiB"),
+    ] {
+        let error = builder.vip_workers(0).spares(1).start().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(possible) && text.contains(&format!("found {found}")), "{text}");
+    }
     assert!(matches!(Server::builder("").start(), Err(ServerError::Name(_))));
     assert_eq!(place.files(), [""; 0]);
 }
@@ -78,7 +90,7 @@ fn a_stop_does_not_wait_for_ever() {
     let monitor = control.layout.monitor(0).unwrap();
     until("it begins", || monitor.snapshot().is_ok_and(|it| it.is_processing()));
     server.stop(Duration::from_millis(20)).unwrap();
-    assert_eq!(client.receive(0, call), crashed(KILLED));
+    assert_eq!(client.receive(0, call), crashed(Cause::Late));
     client.leave();
     assert_eq!(place.files(), ["letters.math"]);
     let name = place.domain.segments().unwrap().next().unwrap().unwrap();

@@ -248,6 +248,8 @@ fn the_next_supervisor_knows_who_is_stuck() {
     // Another number of spares is another shape.
     let other = place.builder().spares(2).start().map(drop).unwrap_err();
     assert!(matches!(other, ServerError::Shape { .. }), "{other}");
+    let text = other.to_string();
+    assert!(text.contains("runs with spares 1, where 2 was asked for: say"), "{text}");
     let server = builder().start().unwrap();
     end(&place, server, client);
 }

@@ -57,6 +57,20 @@ fn failure((status, payload): (MsgStatus, Vec<u8>)) -> Failure {
     Failure::from_bytes(&payload).unwrap()
 }
 
+/// What would be the same each time is not to be tried again, also if the program says it in words
+/// of its own.
+#[test]
+fn exit_codes_say_whether_to_try_again() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("no worker: {0}")]
+    struct Own(#[source] WorkerError);
+    let of = |error: Box<dyn std::error::Error>| super::conclude(Err(error));
+    let twice = || WorkerError::Registered { func_id: 1001 };
+    assert_eq!(super::conclude(Ok(())), 0);
+    assert_eq!([of(twice().into()), of(Own(twice()).into())], [78; 2]);
+    assert_eq!([of(WorkerError::Forked.into()), of("no model".into())], [1; 2]);
+}
+
 #[test]
 fn calls_are_answered() {
     for wait in [Wait::Adaptive, Wait::Block, Wait::Poll] {

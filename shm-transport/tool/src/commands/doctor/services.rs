@@ -23,7 +23,7 @@ pub fn check(directory: &Path) -> Option<Finding> {
         let Ok(now) = Survey::new(found).look() else { continue };
         for service in now.services {
             let mut say = |what: String, todo: String| {
-                wrong.push(format!("{}: {what}", service.name));
+                wrong.push(format!("{} in domain {domain}: {what}", service.name));
                 advice.get_or_insert(todo);
             };
             let option = format!("--domain {domain}");
@@ -39,7 +39,10 @@ pub fn check(directory: &Path) -> Option<Finding> {
                 let failed = service.workers.iter().filter(|it| it.condition == "failed").count();
                 if failed > 0 {
                     let what = plural(failed, "place has failed", "places have failed");
-                    let todo = format!("see `shm list {option}`, mend the worker, restart them");
+                    let todo = format!(
+                        "see `shm list {option}`, mend the worker, and have the server restart \
+                         them (`Server::rolling_restart`)"
+                    );
                     say(what, todo);
                 }
                 if service.stuck() > 0 {
