@@ -1,8 +1,7 @@
 //! A connection: a place among the service's clients, lanes, and the calls in them.
 
 use super::super::clock;
-use super::super::mapped::{BellsMapped, ClientMapped, ControlReadOnly, MapError};
-use super::super::name::client_of;
+use super::super::mapped::{BellsMapped, ClientMapped, ControlReadOnly};
 use super::calls::{Ending, Table};
 use super::choose::{Choice, Tried};
 use super::deserted::{Unattended, is_anybody_there, is_supervised};
@@ -10,25 +9,23 @@ use super::error::{CallError, ConnectError};
 use super::family::Family;
 use super::follow::{Follower, Followers};
 use super::lanes::{Lane, NotSent, Opening};
+use super::place::take_place;
 use super::reactor::Reactor;
 use super::receive::{Lanes, Own, Role};
 use crate::config::Wait;
 use crate::liveness::Verdict;
 use crate::park::FutexPark;
-use crate::segment::{OpenOptions, Segment, SegmentError};
+use crate::segment::SegmentError;
 use parking_lot::Mutex;
 use shm_primitives::channel::Replies;
 use shm_primitives::completion::{GivenUp, Outcome};
 use shm_primitives::identity::OwnerId;
-use shm_primitives::layout::service::{
-    BellsLayout, ClientEntry, ClientState, FunctionEntry, Shape,
-};
+use shm_primitives::layout::service::{ClientEntry, ClientState, FunctionEntry, Shape};
 use shm_primitives::leader::{Leadership, Leading};
 use shm_primitives::message::{Priority, SeqId};
 use shm_primitives::monitor::Snapshot;
-use shm_primitives::part::Corrupt;
 use shm_primitives::place::Cause;
-use shm_primitives::segment::{self as layout, Control, Magic, State};
+use shm_primitives::segment::{Control, State};
 use shm_primitives::sync::Ordering::Relaxed as Shared;
 use shm_primitives::table::Slot;
 use shm_primitives::wake::{Deadline, Look, Park, WakeWord};
@@ -48,10 +45,8 @@ const EAGER: u32 = 64;
 const POLLS: u32 = 128;
 /// No call's sequence id.
 pub(super) const NOBODY: u64 = 0;
-/// How often to try for a place whose file is still somebody's.
-const PLACES: usize = 64;
 
-type ClientSlot = Slot<'static, ClientEntry, 1>;
+pub(super) type ClientSlot = Slot<'static, ClientEntry, 1>;
 
 /// See the module. Its fields are dropped in their order, but those that `drop` has emptied before.
 #[derive(Debug)]
@@ -101,9 +96,6 @@ impl Patience {
         *self.deadline.get_or_insert_with(|| Deadline::after(park, self.timeout))
     }
 }
-
-/// What reserving a place gives, and its file.
-type Taken = (BellsMapped, ClientSlot, ClientMapped, Control<'static>);
 
 impl Connection {
     /// One attempt to connect.
@@ -754,82 +746,6 @@ impl Drop for Connection {
         unsafe {
             ManuallyDrop::drop(&mut self.closing);
             ManuallyDrop::drop(&mut self.place);
-        }
-    }
-}
-
-/// Takes a place, and makes its segment. One whose file is a living client's, which another service
-/// of that name had, is passed over.
-fn take_place(family: &Family, shape: &Shape) -> Result<Taken, ConnectError> {
-    let Family { domain, service, .. } = family;
-    let owner = family.owner();
-    let full = |_| ConnectError::PlacesTaken { service: *service, clients: shape.clients };
-    let (bells, mut slot) = BellsMapped::open(domain, service, |segment, layout| {
-        check_bells(segment, layout, shape)?;
-        layout.reserve_client(owner).map_err(full)
-    })?;
-    // Declared after the bells, so dropped, and with that released, before them.
-    let mut passed_over = Vec::new();
-    for _ in 0..PLACES {
-        let (place, tenancy) = (slot.key().index(), slot.key().generation());
-        match ClientMapped::create(domain, service, shape, place, tenancy, owner) {
-            Ok((own, closing)) => {
-                drop(passed_over);
-                return Ok((bells, slot, own, closing));
-            }
-            Err(ConnectError::Segment(SegmentError::AlreadyExists { .. })) => {
-                if !remove_deserted(family, place, tenancy) {
-                    let next = bells.layout.reserve_client(owner).map_err(full)?;
-                    passed_over.push(std::mem::replace(&mut slot, next));
-                }
-            }
-            Err(error) => {
-                drop(slot);
-                return Err(error);
-            }
-        }
-    }
-    drop(slot);
-    Err(full(shm_primitives::table::TableFull { slots: shape.clients }))
-}
-
-fn check_bells(
-    segment: &Segment,
-    layout: &BellsLayout<'static>,
-    shape: &Shape,
-) -> Result<(), ConnectError> {
-    let bells = layout.bells();
-    for (what, found, limit) in [
-        ("worker places of the bells", bells.places(), shape.workers()),
-        ("client places of the bells", bells.clients(), shape.clients),
-    ] {
-        if found != limit {
-            let error = Corrupt { what, found, limit }.into();
-            return Err(ConnectError::Layout { path: segment.path().into(), error });
-        }
-    }
-    Ok(())
-}
-
-/// Takes the name away from a client's segment whose owner is dead, or is nobody; whether it did.
-fn remove_deserted(family: &Family, place: u32, tenancy: u32) -> bool {
-    let name = client_of(&family.service, place, tenancy);
-    let options = OpenOptions::new(super::super::mapped::HEADER);
-    let removed = Segment::unlink(&family.domain, &name, options, |segment| {
-        let owner = layout::owner_of(&segment.region(), Magic::PHNX)
-            .map_err(|error| MapError::Layout { path: segment.path().into(), error })?;
-        let Some(owner) = owner else { return Ok(true) };
-        let verdict = family.member().processes().convict(owner)?;
-        Ok::<_, ConnectError>(matches!(verdict, Verdict::Dead(_)))
-    });
-    match removed {
-        Err(ConnectError::Segment(SegmentError::NotFound { .. })) => true,
-        Ok(removed) => removed,
-        Err(error) => {
-            // Whatever stands there is not known to be a dead one's: it is left alone.
-            let service = &family.service;
-            tracing::warn!(target: "shm_transport::service", %service, place, %error, "a place of a client is passed over");
-            false
         }
     }
 }

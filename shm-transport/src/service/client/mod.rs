@@ -93,6 +93,7 @@ mod error;
 mod family;
 mod follow;
 mod lanes;
+mod place;
 mod reactor;
 mod receive;
 #[cfg(test)]
