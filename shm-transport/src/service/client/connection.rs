@@ -47,6 +47,9 @@ const EAGER: u32 = 64;
 const POLLS: u32 = 128;
 /// No call's sequence id.
 pub(super) const NOBODY: u64 = 0;
+/// How often who follows tries to get the role to look after all: one who has it for a moment does not
+/// look, and one who sleeps with it does.
+const MOMENTS: u32 = 16;
 /// How often to try for a place whose file is still somebody's.
 const PLACES: usize = 64;
 
@@ -445,9 +448,8 @@ impl Connection {
             match self.role.try_lead() {
                 Some(mut role) => {
                     self.lead(&mut role, until, &mut own, |_, own| self.has_ended(own));
-                    if !self.has_ended(&own) {
-                        self.look_after(Some(&mut role));
-                    }
+                    // Also if it has its own: those who follow cannot look meanwhile.
+                    self.look_after(Some(&mut role));
                     self.resign(role);
                 }
                 None => {
@@ -615,7 +617,8 @@ impl Connection {
     }
 
     /// Looks whether service and workers are there. Done by whoever waits, now and then; with the
-    /// role, if the caller has it, and not at all if somebody else has, who looks as well.
+    /// role, if the caller has it, and not at all if somebody else has, who looks as well, unless it
+    /// has it for a moment only.
     #[cold]
     pub fn look_after(&self, role: Option<&mut Role>) {
         let now = self.park.now();
@@ -626,9 +629,13 @@ impl Connection {
         match role {
             Some(role) => self.look_now(role, now),
             None => {
-                if let Some(mut role) = self.role() {
-                    self.look_now(&mut role, now);
-                    self.resign(role);
+                for _ in 0..MOMENTS {
+                    if let Some(mut role) = self.role() {
+                        self.look_now(&mut role, now);
+                        self.resign(role);
+                        return;
+                    }
+                    std::thread::yield_now();
                 }
             }
         }
