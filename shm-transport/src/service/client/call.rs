@@ -78,13 +78,17 @@ impl Call {
             let seq = self.seq.ok_or(CallError::Cancelled)?;
             let ending = match self.connection.wait(seq, &mut patience) {
                 Some(ending) => ending,
-                None => match self.connection.give_up(seq) {
-                    Some(ending) => ending,
-                    None => {
-                        self.seq = None;
-                        return Err(CallError::TimedOut { waited: timeout });
+                None => {
+                    // It may have been polled before. The slot is another call's when this is over.
+                    drop(self.connection.calls.take_waker(seq));
+                    match self.connection.give_up(seq) {
+                        Some(ending) => ending,
+                        None => {
+                            self.seq = None;
+                            return Err(CallError::TimedOut { waited: timeout });
+                        }
                     }
-                },
+                }
             };
             if let Some(result) = self.ended(seq, ending) {
                 return result;
