@@ -55,7 +55,8 @@ const PLACES: usize = 64;
 
 type ClientSlot = Slot<'static, ClientEntry, 1>;
 
-/// See the module. Its fields are dropped in their order, but those that `drop` has emptied before.
+/// See the module. Its fields are dropped in their order, but those that `drop` sees to: not at all in
+/// a forked child.
 #[derive(Debug)]
 pub(super) struct Connection {
     lanes: ManuallyDrop<Box<[Lane]>>,
@@ -70,8 +71,8 @@ pub(super) struct Connection {
     own: ClientMapped,
     bells: BellsMapped,
     control: ControlReadOnly,
-    pub calls: Table,
-    pub follow: Followers,
+    pub calls: ManuallyDrop<Table>,
+    pub follow: ManuallyDrop<Followers>,
     choice: Choice,
     shape: Shape,
     client: u32,
@@ -144,7 +145,7 @@ impl Connection {
             })),
             news: ManuallyDrop::default(),
             are_news: AtomicBool::new(false),
-            calls: Table::new(calls, client, slot.key().generation()),
+            calls: ManuallyDrop::new(Table::new(calls, client, slot.key().generation())),
             place: ManuallyDrop::new(slot),
             closing: ManuallyDrop::new(closing),
             reactor: Arc::default(),
@@ -152,7 +153,7 @@ impl Connection {
             own,
             bells,
             control,
-            follow: Followers::default(),
+            follow: ManuallyDrop::default(),
             choice: Choice::new(&shape, client),
             shape,
             client,
@@ -724,13 +725,12 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.reactor.stop();
         if !self.family.is_ours() {
-            // A forked child's copies: neither ends nor memory are its own.
-            self.lanes.iter_mut().for_each(Lane::forget);
-            self.role.get_mut().lanes.forget();
+            // A forked child's copies: neither ends nor memory are its own, and any of them may be as
+            // another thread had it half written. That thread is not there.
             return;
         }
+        self.reactor.stop();
         if let Some(state) = self.place.live(ClientEntry::STATE)
             && self.has_place()
         {
@@ -745,7 +745,11 @@ impl Drop for Connection {
         // Workers learn that they are to let the lanes go.
         self.lanes.iter_mut().for_each(Lane::close);
         // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.lanes) };
+        unsafe {
+            ManuallyDrop::drop(&mut self.lanes);
+            ManuallyDrop::drop(&mut self.calls);
+            ManuallyDrop::drop(&mut self.follow);
+        }
         match self.own.segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
             Ok(_) | Err(SegmentError::NotFound { .. }) => {}
             Err(error) => {
