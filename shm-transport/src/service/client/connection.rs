@@ -30,7 +30,7 @@ use shm_primitives::place::Cause;
 use shm_primitives::segment::{self as layout, Control, Magic, State};
 use shm_primitives::sync::Ordering::Relaxed as Shared;
 use shm_primitives::table::Slot;
-use shm_primitives::wake::{Deadline, Look, Park, WakeWord};
+use shm_primitives::wake::{Deadline, Look, Park, WakeWord, published};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -708,7 +708,10 @@ impl Connection {
 
     /// Nothing comes of it any more: all calls are ended.
     pub fn lose(&self) {
-        self.is_lost.store(true, Ordering::SeqCst);
+        self.is_lost.store(true, Ordering::Relaxed);
+        // Either this finds a call that is just being made, or its caller finds, behind a fence of its
+        // own, that it is in vain.
+        let _fenced = published();
         let mut ended = Vec::new();
         self.end_all(None, || Ending::Gone, NOBODY, &mut ended);
         self.tell(&mut ended);
