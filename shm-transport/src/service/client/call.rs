@@ -76,6 +76,7 @@ impl Call {
         let mut patience = Patience::new(timeout);
         loop {
             let seq = self.seq.ok_or(CallError::Cancelled)?;
+            let place = self.connection.calls.slot(seq).place();
             let ending = match self.connection.wait(seq, &mut patience) {
                 Some(ending) => ending,
                 None => {
@@ -90,7 +91,7 @@ impl Call {
                     }
                 }
             };
-            if let Some(result) = self.ended(seq, ending) {
+            if let Some(result) = self.ended(seq, place, ending) {
                 return result;
             }
         }
@@ -108,8 +109,9 @@ impl Call {
         let mut patience = Patience::new(timeout);
         loop {
             let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
+            let place = self.connection.calls.slot(seq).place();
             let ending = self.connection.wait(seq, &mut patience)?;
-            if let Some(result) = self.ended(seq, ending) {
+            if let Some(result) = self.ended(seq, place, ending) {
                 return Some(result);
             }
         }
@@ -154,13 +156,13 @@ impl Call {
     }
 
     /// What it has ended with; `None` if it is sent again, for its worker died and its function may
-    /// be run twice.
+    /// be run twice. `place` is where it went: its slot is another call's by now.
     fn ended(
         &mut self,
         seq: u64,
+        place: u32,
         ending: super::calls::Ending,
     ) -> Option<Result<Vec<u8>, CallError>> {
-        let place = self.connection.calls.slot(seq).place();
         drop(self.connection.calls.take_waker(seq));
         self.seq = None;
         let result = ending.result(self.function, place, self.attempt);
@@ -190,8 +192,9 @@ impl Call {
         if slot.done.outcome(tag).is_none() {
             self.connection.glance();
         }
+        let place = slot.place();
         let (_, ending) = slot.done.take(tag)?;
-        self.ended(seq, ending.unwrap_or(super::calls::Ending::Gone))
+        self.ended(seq, place, ending.unwrap_or(super::calls::Ending::Gone))
     }
 }
 
@@ -225,8 +228,9 @@ impl Future for Call {
             }
             if is_pending {
                 // Ended by nobody: sent when all calls were just being ended.
+                let place = slot.place();
                 let ending = connection.give_up(seq).unwrap_or(super::calls::Ending::Gone);
-                match self.ended(seq, ending) {
+                match self.ended(seq, place, ending) {
                     Some(result) => return Poll::Ready(result),
                     None => continue,
                 }
