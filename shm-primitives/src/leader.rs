@@ -139,7 +139,8 @@ impl<T> Leadership<T> {
     }
 
     /// Follows from now on. Sleep only if [`is_led`](Self::is_led) says so after this, and have
-    /// whoever resigns find your wake word before.
+    /// whoever resigns find your wake word before: under a lock, say, for nothing else is ordered by
+    /// this.
     pub fn follow(&self) {
         self.word.fetch_add(FOLLOWER, Relaxed);
     }

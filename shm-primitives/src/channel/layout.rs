@@ -192,7 +192,8 @@ impl<'a> WorkerChannel<'a> {
     /// # Safety
     ///
     /// Every writer of this memory keeps the rings' protocol, as for [`FrameRingRef::attach`]; or
-    /// whoever uses the result refers to nothing in place: see [Trust](crate::channel#trust).
+    /// the rings have no checksums, and whoever uses the result refers to nothing in place: see
+    /// [Trust](crate::channel#trust).
     pub unsafe fn attach(
         region: Region<'a>,
         capacities: Option<[u32; 2]>,

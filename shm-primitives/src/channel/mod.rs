@@ -135,7 +135,8 @@
 //! A worker may serve clients that do not keep to the protocol, and write where it reads, as
 //! long as it refers to nothing in place: it looks at payloads by
 //! [`copy_payload`](Work::copy_payload), and replies by [`reply`](Work::reply),
-//! [`progress`](Replier::progress) and [`ReplyGrant::copy_from`]. Headers are copied in any case.
+//! [`progress`](Replier::progress) and [`ReplyGrant::copy_from`], in rings without checksums, which
+//! are made of what lies there. Headers are copied in any case, those of replies by recovery too.
 //! What it works on then is what it has copied, once, and a client spoils nothing but its own calls.
 //! Slices of a [`Request`], [`Work::payload`], a [`ReplyGrant`] are references into the client's
 //! memory, for those whose client keeps the protocol.

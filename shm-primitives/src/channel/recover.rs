@@ -101,9 +101,11 @@ impl<'a> WorkerChannel<'a> {
 /// Whether a call's final reply is among those from this position on.
 fn is_answered(responses: &mut Writer<'_>, from: u32, seq_id: u64) -> Result<bool, Corrupt> {
     let mut answered = false;
-    responses.published_since(from, |frame| {
-        answered |= ReplyHeader::parse(frame)
-            .is_ok_and(|(reply, status)| status.is_final() && reply.seq_id() == seq_id);
+    responses.published_since(from, |head, size| {
+        answered |= head.is_some_and(|head| {
+            ReplyHeader::check(head, size)
+                .is_ok_and(|(reply, status)| status.is_final() && reply.seq_id() == seq_id)
+        });
     })?;
     Ok(answered)
 }

@@ -33,17 +33,24 @@ impl ReplyHeader {
 
     /// Takes apart a frame: its header is copied once, then checked.
     pub(super) fn parse(frame: &[u8]) -> Result<(MsgHeader, MsgStatus), HeaderError> {
-        let Ok((Self { message, status }, payload)) = Self::read_from_prefix(frame) else {
-            return Err(HeaderError::TooShort { found: frame.len(), wanted: REPLY_HEADER });
-        };
+        match frame.first_chunk() {
+            Some(head) => Self::check(*head, frame.len()),
+            None => Err(HeaderError::TooShort { found: frame.len(), wanted: REPLY_HEADER }),
+        }
+    }
+
+    /// Takes apart the header of a frame of `size` bytes, as many as it has itself at least.
+    pub(super) fn check(
+        head: [u8; REPLY_HEADER],
+        size: usize,
+    ) -> Result<(MsgHeader, MsgStatus), HeaderError> {
+        let Self { message, status } = zerocopy::transmute!(head);
+        let payload = size - REPLY_HEADER;
         if !message.is_valid() {
             return Err(HeaderError::InvalidSeqId);
         }
-        if message.payload_len() as usize != payload.len() {
-            return Err(HeaderError::WrongLength {
-                found: message.payload_len(),
-                wanted: payload.len(),
-            });
+        if message.payload_len() as usize != payload {
+            return Err(HeaderError::WrongLength { found: message.payload_len(), wanted: payload });
         }
         let found = status.get();
         match MsgStatus::from_word(found) {

@@ -197,13 +197,23 @@ fn words_in(address: *const u8, len: usize) -> core::ops::Range<usize> {
 /// As [`copy_out`].
 #[inline(always)]
 unsafe fn copy_by_machine(from: *const u8, to: *mut u8, len: usize) -> bool {
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+    #[cfg(all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        target_feature = "sse2",
+        not(miri)
+    ))]
     {
         // SAFETY: passed on.
         unsafe { machine::copy(from, to, len) };
         true
     }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(miri))))]
+    #[cfg(not(all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        target_feature = "sse2",
+        not(miri)
+    )))]
     {
         let _ = (from, to, len);
         false
@@ -212,7 +222,12 @@ unsafe fn copy_by_machine(from: *const u8, to: *mut u8, len: usize) -> bool {
 
 /// Copies in the largest pieces there are registers for. Not all of a piece need come from the same
 /// moment.
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_pointer_width = "64",
+    target_feature = "sse2",
+    not(miri)
+))]
 mod machine {
     use core::arch::asm;
 

@@ -1,11 +1,11 @@
 //! The writer's end.
 
 use super::layout::{FrameRingRef, rounded};
-use super::{HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
+use super::{Checksum, HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, LINE, Trust, Trusted, release_owner};
 use crate::ring::lockstep::CACHES;
-use crate::sync::{Ordering::Relaxed, copy_in, crash, prefetch_for_write};
+use crate::sync::{Ordering::Relaxed, copy_in, copy_out, crash, prefetch_for_write};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
@@ -355,26 +355,32 @@ crate::sync::with_read_modify_write! {
     }
 
     impl Writer<'_, Trusted> {
-        /// Shows `each` the payload of every frame published from position `from` on, be it read
-        /// already or not: for one that takes over, before it writes anything. What was published
-        /// is whole until the writer's end overwrites it, which it cannot meanwhile.
+        /// Tells `each` the first `N` bytes of the payload of every frame published from position
+        /// `from` on, if it has as many, and how many it has, be it read already or not: for one that
+        /// takes over, before it writes anything. What was published is whole until the writer's end
+        /// overwrites it, which it cannot meanwhile; with a reader that writes there it is garbage.
         ///
         /// # Errors
         ///
         /// `Corrupt`: `from` is more than the capacity back, no multiple of 8, or not
         /// followed by frames up to the writer's position.
-        pub(crate) fn published_since(
+        pub(crate) fn published_since<const N: usize>(
             &mut self,
             from: u32,
-            mut each: impl FnMut(&[u8]),
+            mut each: impl FnMut(Option<[u8; N]>, usize),
         ) -> Result<(), Corrupt> {
             let data = *self.ring.data();
             self.ring.walk(from, self.write, |offset, payload| {
                 let length = payload as usize;
                 data.reading(offset, length);
-                // SAFETY: the frame was checked to lie within the data; it was published, and only
-                // the writer's end, which is borrowed here, writes where it lies.
-                each(unsafe { slice::from_raw_parts(data.at(offset), length) });
+                let head = (length >= N).then(|| {
+                    let mut head = [0; N];
+                    // SAFETY: the frame was checked to lie within the data, and has so many bytes;
+                    // others may write there, which copy_out allows.
+                    unsafe { copy_out(data.at(offset), head.as_mut_ptr(), N) };
+                    head
+                });
+                each(head, length);
             })
         }
     }
@@ -451,7 +457,9 @@ impl Grant<'_, '_> {
     pub fn commit(self, used: usize) {
         let used = used.min(self.length);
         let ring = &self.writer.ring;
-        let checksum = ring.checksum().of(&self[..used]);
+        // Without one nothing refers to the room: see `copy_from`.
+        let is_plain = ring.checksum() == Checksum::None;
+        let checksum = if is_plain { 0 } else { ring.checksum().of(&self[..used]) };
         let start = self.writer.write.wrapping_add(self.padding);
         let next = ring.after(start, used as u32);
         if next != ring.after(start, self.length as u32) {

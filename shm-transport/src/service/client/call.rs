@@ -82,15 +82,19 @@ impl Call {
             let place = self.connection.calls.slot(seq).place();
             let ending = match self.connection.wait(seq, &mut patience) {
                 Some(ending) => ending,
-                None => match self.connection.give_up(seq) {
-                    Some(ending) => ending,
-                    None => {
-                        self.seq = None;
-                        return Err(self.connection.late(place, timeout));
+                None => {
+                    // It may have been polled before. The slot is another call's when this is over.
+                    drop(self.connection.calls.take_waker(seq));
+                    match self.connection.give_up(seq) {
+                        Some(ending) => ending,
+                        None => {
+                            self.seq = None;
+                            return Err(self.connection.late(place, timeout));
+                        }
                     }
-                },
+                }
             };
-            if let Some(result) = self.ended(seq, ending) {
+            if let Some(result) = self.ended(seq, place, ending) {
                 return result;
             }
         }
@@ -108,8 +112,9 @@ impl Call {
         let mut patience = Patience::new(timeout);
         loop {
             let Some(seq) = self.seq else { return Some(Err(CallError::Cancelled)) };
+            let place = self.connection.calls.slot(seq).place();
             let ending = self.connection.wait(seq, &mut patience)?;
-            if let Some(result) = self.ended(seq, ending) {
+            if let Some(result) = self.ended(seq, place, ending) {
                 return Some(result);
             }
         }
@@ -158,13 +163,13 @@ impl Call {
     }
 
     /// What it has ended with; `None` if it is sent again, for its worker died and its function may
-    /// be run twice.
+    /// be run twice. `place` is where it went: its slot is another call's by now.
     fn ended(
         &mut self,
         seq: u64,
+        place: u32,
         ending: super::calls::Ending,
     ) -> Option<Result<Vec<u8>, CallError>> {
-        let place = self.connection.calls.slot(seq).place();
         drop(self.connection.calls.take_waker(seq));
         self.seq = None;
         let result = ending.result(self.function, self.priority, seq, place, self.attempt);
@@ -194,8 +199,9 @@ impl Call {
         if slot.done.outcome(tag).is_none() {
             self.connection.glance();
         }
+        let place = slot.place();
         let (_, ending) = slot.done.take(tag)?;
-        self.ended(seq, ending.unwrap_or(super::calls::Ending::Gone))
+        self.ended(seq, place, ending.unwrap_or(super::calls::Ending::Gone))
     }
 }
 
@@ -229,8 +235,9 @@ impl Future for Call {
             }
             if is_pending {
                 // Ended by nobody: sent when all calls were just being ended.
+                let place = slot.place();
                 let ending = connection.give_up(seq).unwrap_or(super::calls::Ending::Gone);
-                match self.ended(seq, ending) {
+                match self.ended(seq, place, ending) {
                     Some(result) => return Poll::Ready(result),
                     None => continue,
                 }

@@ -225,10 +225,10 @@ impl Table {
     /// Keeps a report of progress for who waits for the call.
     pub fn report(&self, seq: u64, bytes: &[u8]) {
         let slot = self.slot(seq);
+        let mut side = slot.side.lock();
+        // Behind the lock: what is beside the slot may be the next call's by now.
         if slot.done.is_pending(self.tag(seq)) {
-            let mut side = slot.side.lock();
-            let side = side.of(seq);
-            side.progress = Some(bytes.into());
+            side.of(seq).progress = Some(bytes.into());
         }
     }
 
@@ -373,5 +373,34 @@ mod tests {
         assert!(std::ptr::eq(table.slot(first), table.slot(next)));
         assert_eq!((table.take_report(next), table.has_report(next)), (None, false));
         assert_eq!(table.take_report(first).as_deref(), Some(&b"half"[..]));
+    }
+
+    /// Its call ends and the slot's next one begins between the look at a report and the keeping of it.
+    #[test]
+    fn a_late_report_takes_nothing_from_the_next_call() {
+        let table = Table::new(1, 0, 1);
+        let first = table.begin().unwrap();
+        let slot = table.slot(first);
+        let mut side = slot.side.lock();
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| table.report(first, b"late"));
+            // Long enough for it to wait for the lock; if it is not there yet nothing is found.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            end(&table, first);
+            let next = loop {
+                let seq = table.begin().unwrap();
+                if std::ptr::eq(table.slot(seq), slot) {
+                    break seq;
+                }
+                end(&table, seq);
+            };
+            side.of(next).waker = Some(Waker::noop().clone());
+            slot.has_waker.store(true, Ordering::Relaxed);
+            table.wakers.fetch_add(1, Ordering::Relaxed);
+            drop(side);
+            late.join().unwrap();
+            assert!(table.take_waker(next).is_some(), "its caller would never be woken");
+            assert_eq!((table.take_report(first), table.wakers()), (None, 0));
+        });
     }
 }

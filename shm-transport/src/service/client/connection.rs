@@ -28,7 +28,7 @@ use shm_primitives::place::Cause;
 use shm_primitives::segment::{Control, State};
 use shm_primitives::sync::Ordering::Relaxed as Shared;
 use shm_primitives::table::Slot;
-use shm_primitives::wake::{Deadline, Look, Park, WakeWord};
+use shm_primitives::wake::{Deadline, Look, Park, WakeWord, published};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,7 +48,8 @@ pub(super) const NOBODY: u64 = 0;
 
 pub(super) type ClientSlot = Slot<'static, ClientEntry, 1>;
 
-/// See the module. Its fields are dropped in their order, but those that `drop` has emptied before.
+/// See the module. Its fields are dropped in their order, but those that `drop` sees to: not at all in
+/// a forked child.
 #[derive(Debug)]
 pub(super) struct Connection {
     lanes: ManuallyDrop<Box<[Lane]>>,
@@ -63,8 +64,8 @@ pub(super) struct Connection {
     pub own: ClientMapped,
     bells: BellsMapped,
     pub control: ControlReadOnly,
-    pub calls: Table,
-    pub follow: Followers,
+    pub calls: ManuallyDrop<Table>,
+    pub follow: ManuallyDrop<Followers>,
     pub choice: Choice,
     pub shape: Shape,
     pub client: u32,
@@ -72,6 +73,8 @@ pub(super) struct Connection {
     is_lost: AtomicBool,
     /// When it was last looked whether all are there.
     looked: AtomicU64,
+    /// It is to be looked, by who has the role.
+    is_look_due: AtomicBool,
     pub unattended: Unattended,
     /// Functions that may be run twice.
     idempotent: Box<[u32]>,
@@ -135,7 +138,7 @@ impl Connection {
             })),
             news: ManuallyDrop::default(),
             are_news: AtomicBool::new(false),
-            calls: Table::new(calls, client, slot.key().generation()),
+            calls: ManuallyDrop::new(Table::new(calls, client, slot.key().generation())),
             place: ManuallyDrop::new(slot),
             closing: ManuallyDrop::new(closing),
             reactor: Arc::default(),
@@ -143,12 +146,13 @@ impl Connection {
             own,
             bells,
             control,
-            follow: Followers::default(),
+            follow: ManuallyDrop::default(),
             choice: Choice::new(&shape, client),
             shape,
             client,
             is_lost: AtomicBool::new(false),
             looked: AtomicU64::new(0),
+            is_look_due: AtomicBool::new(false),
             unattended: Unattended::new(shape.workers()),
             park,
             family: Arc::clone(family),
@@ -564,7 +568,10 @@ impl Connection {
 
     /// Gives the role back, and wakes somebody who takes it, if there is anybody.
     #[inline]
-    pub fn resign(&self, role: Leading<'_, Role>) {
+    pub fn resign(&self, mut role: Leading<'_, Role>) {
+        if self.is_look_due.load(Ordering::Relaxed) {
+            self.look_now(&mut role, self.park.now());
+        }
         if role.resign() {
             self.follow.wake_one(&self.calls);
         }
@@ -610,27 +617,28 @@ impl Connection {
     }
 
     /// Looks whether service and workers are there. Done by whoever waits, now and then; with the
-    /// role, if the caller has it, and not at all if somebody else has, who looks as well.
+    /// role, if the caller has it. If somebody else has it he looks, when he gives it back at the
+    /// latest.
     #[cold]
     pub fn look_after(&self, role: Option<&mut Role>) {
         let now = self.park.now();
-        let last = self.looked.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < BOUND / 2 {
+        if now.saturating_sub(self.looked.load(Ordering::Relaxed)) < BOUND / 2 {
             return;
         }
-        match role {
-            Some(role) => self.look_now(role, now),
-            None => {
-                if let Some(mut role) = self.role() {
-                    self.look_now(&mut role, now);
-                    self.resign(role);
-                }
-            }
+        if let Some(role) = role {
+            return self.look_now(role, now);
+        }
+        // Those who have the role for their own calls alone look only if they are told to: the next
+        // who gives it back.
+        self.is_look_due.store(true, Ordering::Relaxed);
+        if let Some(role) = self.role() {
+            self.resign(role);
         }
     }
 
     fn look_now(&self, role: &mut Role, now: u64) {
         let last = self.looked.swap(now, Ordering::Relaxed);
+        self.is_look_due.store(false, Ordering::Relaxed);
         if let Some(bell) = self.bells.layout.client(self.client) {
             // Again: others can write there.
             bell.set_sleepless(self.family.wait == Wait::Poll);
@@ -692,7 +700,10 @@ impl Connection {
 
     /// Nothing comes of it any more: all calls are ended.
     pub fn lose(&self) {
-        self.is_lost.store(true, Ordering::SeqCst);
+        self.is_lost.store(true, Ordering::Relaxed);
+        // Either this finds a call that is just being made, or its caller finds, behind a fence of its
+        // own, that it is in vain.
+        let _fenced = published();
         let mut ended = Vec::new();
         self.end_all(None, || Ending::Gone, NOBODY, &mut ended);
         self.tell(&mut ended);
@@ -709,13 +720,12 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.reactor.stop();
         if !self.family.is_ours() {
-            // A forked child's copies: neither ends nor memory are its own.
-            self.lanes.iter_mut().for_each(Lane::forget);
-            self.role.get_mut().lanes.forget();
+            // A forked child's copies: neither ends nor memory are its own, and any of them may be as
+            // another thread had it half written. That thread is not there.
             return;
         }
+        self.reactor.stop();
         if let Some(state) = self.place.live(ClientEntry::STATE)
             && self.has_place()
         {
@@ -730,7 +740,11 @@ impl Drop for Connection {
         // Workers learn that they are to let the lanes go.
         self.lanes.iter_mut().for_each(Lane::close);
         // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.lanes) };
+        unsafe {
+            ManuallyDrop::drop(&mut self.lanes);
+            ManuallyDrop::drop(&mut self.calls);
+            ManuallyDrop::drop(&mut self.follow);
+        }
         match self.own.segment.unlink_own(|_| Ok::<_, SegmentError>(true)) {
             Ok(_) | Err(SegmentError::NotFound { .. }) => {}
             Err(error) => {

@@ -145,11 +145,6 @@ impl Lane {
             sender.announcer.announce(&FutexPark::new());
         }
     }
-
-    /// The same where nothing of it is there any more.
-    pub fn forget(&mut self) {
-        std::mem::forget(self.sending.ends.get_mut().take());
-    }
 }
 
 /// What it takes to make a lane.

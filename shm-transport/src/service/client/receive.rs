@@ -63,11 +63,6 @@ impl Lanes {
             (0..MOMENT).for_each(|_| std::hint::spin_loop());
         }
     }
-
-    /// Leaves the ends as they are, where nothing of them is there any more.
-    pub fn forget(&mut self) {
-        std::mem::take(&mut self.open).into_iter().for_each(std::mem::forget);
-    }
 }
 
 /// The call that who reads waits for itself: the reply to it is handed over, and goes through no

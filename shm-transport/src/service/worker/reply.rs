@@ -34,7 +34,8 @@ impl<'r> Reply<'r> {
     }
 
     /// Lends room for an answer of up to `length` bytes, to be written and sent by
-    /// [`send`](ReplyGrant::send). What stands there is not zero. Dropping it answers nothing.
+    /// [`send`](ReplyGrant::send). What stands there is not zero, and may be of an answer to another
+    /// client: send no more than was written. Dropping it answers nothing.
     ///
     /// It is the worker's own, and copied when it is sent; in a worker whose clients are
     /// [trusted](super::Worker::trusted), it lies where the caller reads it.

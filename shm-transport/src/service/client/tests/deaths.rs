@@ -259,6 +259,32 @@ fn no_supervisor_and_calls_that_wait() {
     drop(left);
 }
 
+/// Who reads for all looks after all as well, though its own calls are answered too soon for it to need
+/// that: who follows cannot look while another reads.
+#[test]
+fn no_supervisor_and_who_reads_is_answered() {
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let mut hand = Hand::new(&bare, 0);
+    let worker = start(&bare, 1, &Gate::default());
+    let client = connect(&bare);
+    hand.meet(0);
+    let mut lost = client.call_async(ECHO, b"", Priority::Low).unwrap();
+    assert_eq!(lost.place(), Some(0));
+    bare.convict(hand.die(None));
+    let (control, bells, place) = bare.orphan();
+    let answered = client.call_async(REPORTS, b"", Priority::Low).unwrap();
+    assert_eq!(answered.place(), Some(1));
+    assert_eq!(answered.wait(LONG).unwrap(), b"done");
+    let told = lost.try_wait();
+    assert!(matches!(told, Some(Err(CallError::WorkerCrashed { .. }))), "{told:?}");
+    drop((lost, client));
+    let word = control.layout.segment().owner().unwrap().unwrap();
+    control.layout.segment().resume_control(word).unwrap().close();
+    worker.join().unwrap().unwrap();
+    drop((control, bells, place));
+}
+
 /// What is no reply ends that lane's calls, and no others.
 #[test]
 fn nonsense() {

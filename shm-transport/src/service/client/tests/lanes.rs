@@ -224,13 +224,6 @@ fn a_spare_takes_two_pages() {
         let _client = connect(&bare);
         memory_of_client(&bare)
     };
-    eprintln!(
-        "DBG {} {} {}",
-        of(0),
-        of(1),
-        Shape::DEFAULT.clients(8).spares(1).client_shape(0).required_size().unwrap()
-            - Shape::DEFAULT.clients(8).client_shape(0).required_size().unwrap()
-    );
     // Both groups have one. One page more where they are cut.
     let more = of(1) - of(0);
     assert!((4 * 4096..=5 * 4096).contains(&more), "{more}");

@@ -86,6 +86,23 @@ fn futures_beside_threads() {
     soon("it is gone", || bare.bells.layout.clients().owners().count() == 0);
 }
 
+/// One that was polled, then waited for in vain, leaves no waker: the thread that receives for futures
+/// would go on for ever.
+#[test]
+fn a_future_that_was_late() {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    let client = connect(&bare);
+    let mut call = client.call_async(ECHO, b"", Priority::Low).unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(std::pin::Pin::new(&mut call).poll(&mut context).is_pending());
+    let late = call.wait(SHORT);
+    assert!(matches!(late, Err(CallError::TimedOut { .. })), "{late:?}");
+    assert_eq!(client.connected(None).unwrap().calls.wakers(), 0);
+}
+
 struct Panics;
 
 impl std::task::Wake for Panics {
