@@ -238,6 +238,32 @@ fn the_letter_of_an_adopted_worker_names_it() {
     assert_eq!(pids, [pid]);
 }
 
+/// Whose letters those are that its killed server left stands in the domain's table of members, which
+/// another service does not take away when it ends.
+#[test]
+fn letters_of_the_dead_outlive_another_service() {
+    let place = Place::new();
+    let mut first = server_process_of(&place).spawn().unwrap();
+    let client = client(&place, "math");
+    assert!(matches!(die(&client), Err(CallError::WorkerCrashed { .. })));
+    let worker = pid_of_worker(&client);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    kill_process(Pid::from_raw(worker as i32).unwrap(), Signal::KILL).unwrap();
+    drop(client);
+    // As `shm clean` does it, when nobody of the service lives.
+    for kind in ["service", "bells"] {
+        std::fs::remove_file(place.path(&format!("{kind}.math"))).unwrap();
+    }
+    start(server_of(&place, "other").workers(1).vip_workers(0)).stop(PATIENCE).unwrap();
+    let server = start(server(&place));
+    let letters = server.letters().unwrap();
+    assert_eq!(letters.len(), 1);
+    letters.iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
 /// As often as it likes, without a pause.
 #[test]
 fn a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said() {
