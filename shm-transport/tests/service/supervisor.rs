@@ -264,6 +264,50 @@ fn letters_of_the_dead_outlive_another_service() {
     assert_eq!(place.files(), [""; 0]);
 }
 
+/// A child that the program forks has the pidfds of the workers that there were. When these have
+/// ended, the supervisor sleeps all the same.
+#[test]
+fn a_child_of_the_program_keeps_no_supervisor_awake() {
+    const SELF: &str = "supervisor::a_child_of_the_program_keeps_no_supervisor_awake";
+    if !is_alone(SELF) {
+        return alone(SELF);
+    }
+    let place = Place::new();
+    let server = start(server(&place));
+    let client = client(&place, "math");
+    // SAFETY: the child makes system calls without memory.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::alarm(100);
+            libc::pause();
+            libc::_exit(0);
+        }
+        child
+    };
+    assert!(child > 0);
+    assert!(matches!(die(&client), Err(CallError::WorkerCrashed { .. })));
+    pid_of_worker(&client);
+    let sleeps = times_asleep();
+    soon("it sleeps from time to time", || times_asleep() > sleeps + 5);
+    kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
+    // SAFETY: a system call without memory; its child.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    server.letters().unwrap().iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+}
+
+/// How often the thread that supervises has waited for something.
+fn times_asleep() -> u64 {
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|it| it.unwrap().path());
+    let thread = threads.into_iter().find(|it| read(it.join("comm")).trim() == "shm-server");
+    let status = read(thread.unwrap().join("status"));
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
 /// As often as it likes, without a pause.
 #[test]
 fn a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said() {
