@@ -238,6 +238,76 @@ fn the_letter_of_an_adopted_worker_names_it() {
     assert_eq!(pids, [pid]);
 }
 
+/// Whose letters those are that its killed server left stands in the domain's table of members, which
+/// another service does not take away when it ends.
+#[test]
+fn letters_of_the_dead_outlive_another_service() {
+    let place = Place::new();
+    let mut first = server_process_of(&place).spawn().unwrap();
+    let client = client(&place, "math");
+    assert!(matches!(die(&client), Err(CallError::WorkerCrashed { .. })));
+    let worker = pid_of_worker(&client);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    kill_process(Pid::from_raw(worker as i32).unwrap(), Signal::KILL).unwrap();
+    drop(client);
+    // As `shm clean` does it, when nobody of the service lives.
+    for kind in ["service", "bells"] {
+        std::fs::remove_file(place.path(&format!("{kind}.math"))).unwrap();
+    }
+    start(server_of(&place, "other").workers(1).vip_workers(0)).stop(PATIENCE).unwrap();
+    let server = start(server(&place));
+    let letters = server.letters().unwrap();
+    assert_eq!(letters.len(), 1);
+    letters.iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    server.stop(PATIENCE).unwrap();
+    assert_eq!(place.files(), [""; 0]);
+}
+
+/// A child that the program forks has the pidfds of the workers that there were. When these have
+/// ended, the supervisor sleeps all the same.
+#[test]
+fn a_child_of_the_program_keeps_no_supervisor_awake() {
+    const SELF: &str = "supervisor::a_child_of_the_program_keeps_no_supervisor_awake";
+    if !is_alone(SELF) {
+        return alone(SELF);
+    }
+    let place = Place::new();
+    let server = start(server(&place));
+    let client = client(&place, "math");
+    // SAFETY: the child makes system calls without memory.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::alarm(100);
+            libc::pause();
+            libc::_exit(0);
+        }
+        child
+    };
+    assert!(child > 0);
+    assert!(matches!(die(&client), Err(CallError::WorkerCrashed { .. })));
+    pid_of_worker(&client);
+    let sleeps = times_asleep();
+    soon("it sleeps from time to time", || times_asleep() > sleeps + 5);
+    kill_process(Pid::from_raw(child).unwrap(), Signal::KILL).unwrap();
+    // SAFETY: a system call without memory; its child.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    server.letters().unwrap().iter().for_each(|it| assert!(server.drop_letter(it.key).unwrap()));
+    drop(client);
+    server.stop(PATIENCE).unwrap();
+}
+
+/// How often the thread that supervises has waited for something.
+fn times_asleep() -> u64 {
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|it| it.unwrap().path());
+    let thread = threads.into_iter().find(|it| read(it.join("comm")).trim() == "shm-server");
+    let status = read(thread.unwrap().join("status"));
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
 /// As often as it likes, without a pause.
 #[test]
 fn a_program_that_cannot_be_started_any_more_is_tried_for_as_long_as_is_said() {

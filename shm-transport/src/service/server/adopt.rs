@@ -17,7 +17,7 @@ use crate::segment::{OpenOptions, Segment, SegmentError};
 use crate::service::mapped::{BellsMapped, ControlMapped, HEADER};
 use crate::service::name::{ServiceName, bells_of, client_in, control_of};
 use crate::service::role;
-use shm_primitives::identity::OwnerId;
+use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::service::{ControlLayout, FunctionEntry, Shape};
 use shm_primitives::part::ClaimError;
 use shm_primitives::segment::{self as layout, Control, Magic};
@@ -369,26 +369,44 @@ pub(super) fn sweep_orphans(domain: &Domain, service: &ServiceName, member: &Mem
 }
 
 /// Gives the records of dead members of services back, if there is no segment that they could have
-/// had anything in; whose records that were. Which service's they were nobody can tell any more.
+/// had anything in; whose records that were. Which service's they were nobody can tell any more. Who
+/// owns dead letters keeps its record: the next server of that service asks by it who lives.
 pub(in crate::service) fn clear_deserted(domain: &Domain, member: &Member) -> Vec<OwnerId> {
-    let mut cleared = Vec::new();
-    let Ok(mut segments) = domain.segments() else { return cleared };
-    let is_of_a_service = |name: &SegmentName| {
-        ["service.", "bells.", "client."].iter().any(|kind| name.as_str().starts_with(kind))
-    };
-    if segments.any(|name| name.as_ref().map_or(true, is_of_a_service)) {
-        return cleared;
-    }
     let table = member.processes();
-    for process in table.processes().flatten().filter(|it| role::is_of_a_service(it.role)) {
-        if let Ok(Verdict::Dead(dead)) = table.convict(process.id)
-            && table.clear(dead, member.membership()).is_ok_and(|records| records > 0)
-        {
-            cleared.push(process.id);
+    // Before the segments are looked at: who makes one and dies is none of these.
+    let mut dead: Vec<Dead<OwnerId>> = table
+        .processes()
+        .flatten()
+        .filter(|it| role::is_of_a_service(it.role))
+        .filter_map(|it| table.convict(it.id).ok()?.dead())
+        .collect();
+    let Ok(segments) = domain.segments() else { return Vec::new() };
+    for name in segments {
+        let Ok(name) = name else { return Vec::new() };
+        if ["service.", "bells.", "client."].iter().any(|kind| name.as_str().starts_with(kind)) {
+            return Vec::new();
+        }
+        if name.as_str().starts_with("letters.") {
+            let Ok(owner) = owner_of_letters(domain, &name) else { return Vec::new() };
+            dead.retain(|one| Some(one.id()) != owner);
         }
     }
+    let clear = |one| table.clear(one, member.membership()).is_ok_and(|records| records > 0);
+    dead.retain(|one| clear(*one));
     clear_silent(member);
-    cleared
+    dead.into_iter().map(Dead::id).collect()
+}
+
+/// `None` if they are nobody's, gone, or none.
+fn owner_of_letters(domain: &Domain, name: &SegmentName) -> Result<Option<OwnerId>, SegmentError> {
+    let found = Segment::open(domain, name, OpenOptions::new(HEADER), |segment| {
+        Ok::<_, SegmentError>(layout::owner_of(&segment.region(), Magic::LETT).ok().flatten())
+    });
+    match found {
+        Ok((_, owner)) => Ok(owner),
+        Err(SegmentError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Gives the records back of those that died before their record said anything: they had nothing but

@@ -13,11 +13,13 @@ use crate::service::server::adopt;
 use crate::service::server::hang;
 use crate::service::server::recover::{Casualty, TARGET};
 use crate::service::server::restart::Next;
-use crate::service::server::spawn::EXIT_NEVER;
+use crate::service::server::spawn::{EXIT_NEVER, Running};
+use rustix::event::epoll;
 use rustix::process::Signal;
 use shm_primitives::identity::{Dead, OwnerId};
 use shm_primitives::layout::service::{Cause, Condition, SupervisorCount};
 use std::hash::{BuildHasher, Hasher};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long to wait for the status of a worker whose lock has fallen; and if it is ending: what is
@@ -33,6 +35,7 @@ impl Supervisor<'_> {
         };
         let Some(cause) = running.ended(Duration::ZERO) else { return };
         let pid = running.pid();
+        no_more(self.epoll, running);
         self.places[place].running = None;
         match self.shared.control.layout.workers().owner(self.at(place)) {
             Some(owner) => {
@@ -85,6 +88,7 @@ impl Supervisor<'_> {
             match found.or_else(|| running.is_ending().then(|| running.ended(ENDING))?) {
                 Some(found) => {
                     cause = found;
+                    no_more(self.epoll, running);
                     self.places[place].running = None;
                 }
                 // It is no worker any more, and may do other things for as long as it likes.
@@ -277,6 +281,12 @@ fn blame(cause: Cause, sent: Option<Cause>) -> Cause {
         (Cause::Unknown, Some(sent)) => sent,
         _ => cause,
     }
+}
+
+/// Hears no more of a process that has ended. That its pidfd is closed is not enough: a child that
+/// this program has forked may have another.
+pub(super) fn no_more(epoll: &OwnedFd, running: &Running) {
+    let _ = epoll::delete(epoll, running.as_fd());
 }
 
 pub(super) fn describe(cause: Cause) -> String {

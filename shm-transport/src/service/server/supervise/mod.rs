@@ -209,7 +209,14 @@ impl Supervisor<'_> {
                 place => self.ended(place as usize),
             }
         }
-        self.strays.retain_mut(|stray| stray.ended(Duration::ZERO).is_none());
+        let epoll = self.epoll;
+        self.strays.retain_mut(|stray| {
+            let has_ended = stray.ended(Duration::ZERO).is_some();
+            if has_ended {
+                deaths::no_more(epoll, stray);
+            }
+            !has_ended
+        });
     }
 
     fn at(&self, place: usize) -> u32 {

@@ -130,8 +130,11 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Starts a worker.
+    /// Starts a worker, unless all is to end.
     pub(super) fn start(&mut self, place: usize) {
+        if self.settings.only_stops {
+            return self.leave_empty(place);
+        }
         let it = &mut self.places[place];
         // 0 says that there was none.
         it.orders.incarnation = it.orders.incarnation.wrapping_add(1).max(1);

@@ -193,3 +193,20 @@ fn what_was_in_hand_of_a_client_that_has_gone_meanwhile_is_counted() {
     server.stop(PATIENCE).unwrap();
     assert_eq!(place.files(), [""; 0]);
 }
+
+/// Nobody is started in the place of one who dies before all are ordered to go.
+#[test]
+fn one_that_takes_over_to_stop_starts_nobody() {
+    let place = Place::new();
+    let other = Other::start(&place, "lives");
+    let before = pids(&place);
+    other.kill();
+    let shape = *place.control().layout.shape();
+    let server = ServerBuilder::to_stop("math", &place.domain, shape).start().unwrap();
+    kill(before[0], Signal::KILL);
+    until("it is noticed", || server.workers()[0].cause == Some(Cause::Unknown));
+    let orders = || place.control().layout.orders(0).unwrap().read().unwrap();
+    until("nobody is to be there", || orders().condition == Condition::Stopped);
+    assert_eq!(orders().incarnation, 1);
+    server.stop(PATIENCE).unwrap();
+}
