@@ -207,13 +207,13 @@ fn a_server_comes() {
     let mut call = client.call_async(ECHO, b"in time", Priority::Low).unwrap();
     let (control, bells, place) = bare.orphan();
     assert!(call.wait_for(Duration::from_millis(350)).is_none());
+    let connection = client.connected(None).unwrap();
+    assert!(connection.has_waited());
     // A worker by hand will do: it lives.
     let domain = place.domain();
     let member = crate::member::Member::join(&domain, "hand").unwrap();
     let slot = control.layout.claim_worker(0, 1, member.id()).unwrap();
     assert_eq!(client.state(), ClientState::Connected);
-    let connection = client.connected(None).unwrap();
-    assert!(connection.has_waited());
     assert!(call.wait_for(Duration::from_millis(350)).is_none(), "somebody is there");
     let late = client.call(ECHO, b"", Priority::Low, SHORT);
     assert!(matches!(late, Err(CallError::TimedOut { .. })), "{late:?}");
