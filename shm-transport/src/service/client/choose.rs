@@ -28,7 +28,8 @@ use shm_primitives::layout::service::{Condition, ControlLayout, Shape, WorkerEnt
 use shm_primitives::message::Priority;
 use shm_primitives::monitor::Group;
 use shm_primitives::sync::Ordering::Relaxed as Shared;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 /// Calls between two looks.
 const CALLS: u32 = 16;
@@ -104,12 +105,14 @@ impl Choice {
         self.calls.store(calls, Relaxed);
         // Where there is one place there is nothing to choose.
         if (calls.is_multiple_of(CALLS) && self.seen.len() > 1)
-            || self.looked.load(Relaxed) != now
+            || self.looked.load(Acquire) != now
             || self.is_stale.load(Relaxed)
         {
-            self.looked.store(now, Relaxed);
             self.is_stale.store(false, Relaxed);
             self.look(control, holder);
+            // Behind it: another thread that calls meanwhile looks itself. What stands there before
+            // may be as old as the last call.
+            self.looked.store(now, Release);
         }
     }
 

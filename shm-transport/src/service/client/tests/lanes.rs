@@ -171,6 +171,30 @@ fn nobody() {
     stop(&bare, 0, worker);
 }
 
+/// A thread that calls while another one looks does not go by what was seen long before.
+#[test]
+fn two_look_at_a_time() {
+    let bare = Bare::new(SHAPE);
+    bare.run(0, 1);
+    bare.run(1, 1);
+    let (choice, control) = (super::super::choose::Choice::new(&SHAPE, 0), &bare.control.layout);
+    let best = || choice.best(Priority::Low, &[], |_| Some(0));
+    choice.refresh(control, |_| None);
+    assert_eq!(best(), Some(0));
+    set(&bare, 0, Condition::Failed);
+    thread::sleep(SHORT);
+    let seen = std::cell::Cell::new(None);
+    choice.refresh(control, |_| {
+        if seen.get().is_none() {
+            // The other thread, in the middle of this one's look.
+            choice.refresh(control, |_| None);
+            seen.set(best());
+        }
+        None
+    });
+    assert_eq!((seen.get(), best()), (Some(1), Some(1)));
+}
+
 #[test]
 fn full_lanes() {
     let bare = Bare::new(SHAPE);
