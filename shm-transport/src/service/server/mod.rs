@@ -192,14 +192,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `NotUp` if one does not come up again: the others are not touched then. `Stopped`; `Busy`
+    /// `NotUp` if one does not come up again: those after it are not touched then. `Stopped`; `Busy`
     /// while another restart is under way.
     pub fn rolling_restart(&self) -> Result<(), ServerError> {
         self.ask(|done| Command::Roll { program: None, done })
     }
 
     /// The same with another program from now on. If a worker does not come up with it, the place
-    /// gets one of the program before again.
+    /// gets one of the program before again, as has each that is restarted later; those that came
+    /// up before run the new one until then.
     ///
     /// # Errors
     ///

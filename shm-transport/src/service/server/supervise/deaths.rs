@@ -111,12 +111,6 @@ impl Supervisor<'_> {
         }
         if let Some(dead) = dead {
             self.watch.remove(dead.id());
-            // Who is told of the death below finds the place without a worker.
-            let condition = &mut self.places[place].orders.condition;
-            if matches!(condition, Condition::Up | Condition::Suspect) {
-                *condition = Condition::Starting;
-                self.write(place);
-            }
             // The record is given back below, when the next one is on its way.
             self.put_away_lanes(dead, cause, pid);
         }
