@@ -18,6 +18,7 @@
 //! spare.
 
 use super::{Phase, Supervisor};
+use crate::liveness::Verdict;
 use crate::service::server::hang::Doing;
 use crate::service::server::recover::TARGET;
 use shm_primitives::layout::service::{Condition, Order};
@@ -32,6 +33,11 @@ impl Supervisor<'_> {
         if self.stopping.is_some()
             || now.saturating_duration_since(killed) < self.settings.hang.stuck
         {
+            return;
+        }
+        let is_dead = |id| matches!(self.member.processes().convict(id), Ok(Verdict::Dead(_)));
+        if self.places[place].worker.is_some_and(is_dead) {
+            // This is about to be heard: whoever supervises was late.
             return;
         }
         if self.doing(place) == Doing::Stopped {

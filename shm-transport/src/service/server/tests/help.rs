@@ -23,7 +23,7 @@ fn another_takes_over_until_there_is_one_again() {
     assert_eq!(client.receive(0, poison), crashed(KILLED));
     let helper = server.workers()[1].pid.unwrap();
     assert_eq!(client.receive(0, queued).unwrap(), helper.to_le_bytes());
-    assert_eq!(server.workers()[0].condition, Condition::BackOff);
+    until("it waits for long", || server.workers()[0].condition == Condition::BackOff);
     // Dies with what it has taken over: told, and there is nobody else.
     assert_eq!(client.call(0, DIE, b""), crashed(KILLED));
     let queued = client.send(0, ECHO, b"kept");
