@@ -5,7 +5,7 @@ use super::{Checksum, HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, LINE, Trust, Trusted, release_owner};
 use crate::ring::lockstep::CACHES;
-use crate::sync::{Ordering::Relaxed, copy_in, copy_out, crash, prefetch_for_write};
+use crate::sync::{self, Ordering::Relaxed, copy_in, crash, prefetch_for_write};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
@@ -340,7 +340,7 @@ impl<'a> Writer<'a, Trusted> {
     }
 }
 
-crate::sync::with_read_modify_write! {
+sync::with_read_modify_write! {
     // What recovering a channel needs, which exists where ends are claimed.
     impl<M: Trust> Writer<'_, M> {
         /// The position the next frame is written at, or padding before it.
@@ -377,7 +377,7 @@ crate::sync::with_read_modify_write! {
                     let mut head = [0; N];
                     // SAFETY: the frame was checked to lie within the data, and has so many bytes;
                     // others may write there, which copy_out allows.
-                    unsafe { copy_out(data.at(offset), head.as_mut_ptr(), N) };
+                    unsafe { sync::copy_out(data.at(offset), head.as_mut_ptr(), N) };
                     head
                 });
                 each(head, length);
