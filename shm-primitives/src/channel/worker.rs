@@ -545,7 +545,7 @@ impl<'g, 'a> ReplyGrant<'g, 'a> {
         let used = used.min(self.size());
         // A ring has less than 4 GiB.
         let header = MsgHeader::new(self.header.seq_id(), self.header.func_id(), used as u32);
-        self.grant.copy_from(0, &ReplyHeader::new(header, status).to_bytes());
+        self.grant.put_head(ReplyHeader::new(header, status).to_bytes());
         self.grant.commit(REPLY_HEADER + used);
         *self.answered = status.is_final();
     }

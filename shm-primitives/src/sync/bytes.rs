@@ -181,6 +181,41 @@ pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
     (words.end..len).for_each(byte);
 }
 
+/// Copies a header out of such memory: a word at a time, so that what was just made of fields, or is
+/// taken apart into them, goes through no memory in other pieces, which no core forwards.
+///
+/// # Safety
+///
+/// `from` is aligned to 4 and valid for reads of `N` bytes, a multiple of 4.
+#[inline(always)]
+pub(crate) unsafe fn header_out<const N: usize>(from: *const u8) -> [u8; N] {
+    use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    const { assert!(N.is_multiple_of(4)) };
+    let mut bytes = [0; N];
+    for (at, piece) in bytes.chunks_exact_mut(4).enumerate() {
+        // SAFETY: in range and aligned, by the contract.
+        let word = unsafe { (*from.add(4 * at).cast::<AtomicU32>()).load(Relaxed) };
+        piece.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// The same into such memory.
+///
+/// # Safety
+///
+/// `to` is aligned to 4 and valid for writes of `N` bytes, a multiple of 4.
+#[inline(always)]
+pub(crate) unsafe fn header_in<const N: usize>(bytes: [u8; N], to: *mut u8) {
+    use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    const { assert!(N.is_multiple_of(4)) };
+    for (at, piece) in bytes.chunks_exact(4).enumerate() {
+        let word = u32::from_ne_bytes([piece[0], piece[1], piece[2], piece[3]]);
+        // SAFETY: in range and aligned, by the contract.
+        unsafe { (*to.add(4 * at).cast::<AtomicU32>()).store(word, Relaxed) };
+    }
+}
+
 /// Which of `len` bytes from `address` are whole aligned words.
 #[inline(always)]
 fn words_in(address: *const u8, len: usize) -> core::ops::Range<usize> {

@@ -31,7 +31,7 @@ mod order;
 mod shadow;
 
 pub use atomic::{AtomicU32, fence, spin_loop};
-pub(crate) use bytes::{Bytes, copy_in, copy_out, prefetch_for_write};
+pub(crate) use bytes::{Bytes, copy_in, copy_out, header_in, header_out, prefetch_for_write};
 pub(crate) use order::sites;
 pub use order::{Order, Ordering, Shown, Site, Weaker};
 pub use shadow::Shadow;

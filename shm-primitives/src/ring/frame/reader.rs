@@ -5,7 +5,7 @@ use super::{CONSUMED, HEADER, OBSERVE, RELEASE, RELEASE_SHARE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, Trust, Trusted, release_owner};
 use crate::ring::lockstep::Lockstep;
-use crate::sync::{Ordering::Relaxed, copy_out, crash};
+use crate::sync::{Ordering::Relaxed, copy_out, crash, header_out};
 use core::fmt;
 use core::ops::Deref;
 use core::slice;
@@ -334,20 +334,17 @@ impl Frame<'_, '_> {
         self.payload as usize
     }
 
-    /// A copy of its first `N` bytes; `None` if it has fewer. As [`copy_to`](Self::copy_to).
+    /// A copy of its first `N` bytes, a multiple of 4; `None` if it has fewer. As
+    /// [`copy_to`](Self::copy_to).
     #[inline(always)]
     pub fn head<const N: usize>(&self) -> Option<[u8; N]> {
         if self.size() < N {
             return None;
         }
-        let mut head = [0; N];
         let payload = self.reader.ring.data().at(self.offset);
-        // SAFETY: what holds makes short headers two loads: data is aligned to 8, frames begin at
+        // SAFETY: as in `copy_to`: the frame has so many bytes. Data is aligned to 8, frames begin at
         // multiples of 8 in it, and their headers have 8 bytes.
-        unsafe { core::hint::assert_unchecked(payload.addr().is_multiple_of(8)) };
-        // SAFETY: as in `copy_to`: the frame has so many bytes.
-        unsafe { copy_out(payload, head.as_mut_ptr(), N) };
-        Some(head)
+        Some(unsafe { header_out(payload) })
     }
 
     /// Copies the payload from byte `from` on to the start of `buffer`, as much as there is and

@@ -5,7 +5,7 @@ use super::{Checksum, HEADER, PADDING, PUBLISH, PUBLISH_PADDING, REUSE, SPARSE};
 use crate::identity::OwnerId;
 use crate::part::{Corrupt, End, LINE, Trust, Trusted, release_owner};
 use crate::ring::lockstep::CACHES;
-use crate::sync::{self, Ordering::Relaxed, copy_in, crash, prefetch_for_write};
+use crate::sync::{self, Ordering::Relaxed, copy_in, crash, header_in, prefetch_for_write};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::slice;
@@ -374,11 +374,9 @@ sync::with_read_modify_write! {
                 let length = payload as usize;
                 data.reading(offset, length);
                 let head = (length >= N).then(|| {
-                    let mut head = [0; N];
-                    // SAFETY: the frame was checked to lie within the data, and has so many bytes;
-                    // others may write there, which copy_out allows.
-                    unsafe { sync::copy_out(data.at(offset), head.as_mut_ptr(), N) };
-                    head
+                    // SAFETY: the frame was checked to lie within the data, and has so many bytes,
+                    // which begin at a multiple of 8; others may write there, which this allows.
+                    unsafe { sync::header_out(data.at(offset)) }
                 });
                 each(head, length);
             })
@@ -426,6 +424,20 @@ impl Grant<'_, '_> {
     #[inline(always)]
     pub fn size(&self) -> usize {
         self.length
+    }
+
+    /// Puts a header at the beginning of the room, a multiple of 4 bytes; false, and nothing, if
+    /// there is not so much. As [`copy_from`](Self::copy_from).
+    #[inline(always)]
+    pub fn put_head<const N: usize>(&mut self, head: [u8; N]) -> bool {
+        if self.length < N {
+            return false;
+        }
+        let to = self.writer.ring.data().at(self.offset);
+        // SAFETY: as in `copy_from`: there is room for so many bytes. Data is aligned to 8, frames
+        // begin at multiples of 8 in it, and their headers have 8 bytes.
+        unsafe { header_in(head, to) };
+        true
     }
 
     /// Copies `bytes` into the room from byte `at` on, as much as fits; how much. Whoever is not
