@@ -10,6 +10,7 @@ mod help;
 mod hostile;
 mod options;
 mod server;
+mod stick;
 mod stuck;
 mod supervisor;
 mod worker;

@@ -8,6 +8,8 @@ mod hangs;
 mod help;
 mod rolling;
 mod service;
+#[path = "../../../../tests/service/stick.rs"]
+mod stick;
 mod stuck;
 mod worker;
 
