@@ -672,7 +672,8 @@ impl<M: Trust> fmt::Debug for FrameRingRef<'_, M> {
 }
 
 crate::sync::with_read_modify_write! {
-    // What a channel needs, which exists where ends are claimed.
+    // What a channel needs, which exists where ends are claimed; and layouts, which loom has none of.
+    #[cfg(not(all(loom, any(test, feature = "loom"))))]
     impl Options {
         /// Bytes from the ring's start that are touched before its first frame is written: its words,
         /// and the first word of its data.
