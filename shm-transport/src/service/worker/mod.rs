@@ -195,7 +195,7 @@ impl Worker {
 
     /// Trusts the clients: requests are read where they lie, and [granted](Reply::grant) replies
     /// written where they are read. Otherwise each is copied once, between the client's memory and
-    /// the worker's own: for what is small that is no time that could be measured.
+    /// the worker's own; for calls of 48 bytes no difference was to be seen.
     ///
     /// # Safety
     ///
