@@ -98,6 +98,8 @@ struct Supervisor<'s> {
     epoll: &'s OwnedFd,
     /// Processes of places that are others' by now, which have not ended.
     strays: Vec<Running>,
+    /// Who had places of clients and was nobody, at the last round.
+    nobodys: Vec<OwnerId>,
     pool: Pool,
     rolling: Option<Rolling>,
     stopping: Option<Stopping>,
@@ -141,6 +143,7 @@ pub(super) fn run(
             settings,
             epoll: &epoll,
             strays: Vec::new(),
+            nobodys: Vec::new(),
             pool: Pool::default(),
             rolling: None,
             stopping: None,

@@ -42,12 +42,21 @@ impl Supervisor<'_> {
 
     /// Frees places of clients that are in nobody's name who could be a client. Nobody takes one
     /// so; but all clients can write there, and what one left is nobody's to give back.
-    fn clear_places(&self, workers: &[OwnerId]) {
+    ///
+    /// Nobody it is that has an id which was never given out, as far as was seen in two rounds. One who
+    /// joins has its record before it takes a place, but nothing orders the looks of one round at the
+    /// two.
+    fn clear_places(&mut self, workers: &[OwnerId]) {
         let own = self.shared.owner;
+        let before = std::mem::take(&mut self.nobodys);
+        let (members, nobodys) = (self.member.processes(), &mut self.nobodys);
         let is_nobodys = |owner: OwnerId| {
             let is_ours = owner == own || workers.contains(&owner);
-            // Never given out: its record would stand before anything of it does.
-            is_ours || matches!(self.member.processes().convict(owner), Ok(Verdict::Unknown))
+            if !is_ours && !matches!(members.convict(owner), Ok(Verdict::Unknown)) {
+                return false;
+            }
+            nobodys.push(owner);
+            before.contains(&owner)
         };
         let cleared = self.shared.bells.layout.clients().clear_nobodys(own, is_nobodys);
         if cleared > 0 {
